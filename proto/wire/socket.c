@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// socket.c - see socket.h.
+
+#include "proto/wire/socket.h"
+
+#include <assert.h>
+#include <errno.h>
+
+void
+shoal_parcel_init(shoal_parcel_t *parcel)
+{
+    (void)zmq_msg_init(&parcel->identity);
+    (void)zmq_msg_init(&parcel->header);
+    (void)zmq_msg_init(&parcel->body);
+    (void)zmq_msg_init(&parcel->payload);
+    parcel->has_identity = false;
+    parcel->has_payload = false;
+    parcel->frames = 0;
+}
+
+void
+shoal_parcel_fini(shoal_parcel_t *parcel)
+{
+    (void)zmq_msg_close(&parcel->identity);
+    (void)zmq_msg_close(&parcel->header);
+    (void)zmq_msg_close(&parcel->body);
+    (void)zmq_msg_close(&parcel->payload);
+    shoal_parcel_init(parcel);
+}
+
+static shoal_slice_t
+frame_slice(zmq_msg_t *frame)
+{
+    return (shoal_slice_t){zmq_msg_data(frame), zmq_msg_size(frame)};
+}
+
+shoal_slice_t
+shoal_parcel_identity(shoal_parcel_t *parcel)
+{
+    return parcel->has_identity ? frame_slice(&parcel->identity) : SHOAL_SLICE_NONE;
+}
+
+shoal_slice_t
+shoal_parcel_payload(shoal_parcel_t *parcel)
+{
+    return parcel->has_payload ? frame_slice(&parcel->payload) : SHOAL_SLICE_NONE;
+}
+
+int
+shoal_parcel_fd(shoal_parcel_t *parcel)
+{
+    return zmq_msg_get(&parcel->header, ZMQ_SRCFD); // the identity frame has none
+}
+
+// Reads one frame; false when there is none now, or the socket is broken (errno says which).
+static bool
+frame_receive(void *socket, zmq_msg_t *frame)
+{
+    int size;
+    do {
+        size = zmq_msg_recv(frame, socket, ZMQ_DONTWAIT);
+    } while (size < 0 && errno == EINTR);
+    return size >= 0;
+}
+
+shoal_received_t
+shoal_parcel_receive(void *socket, bool is_router, shoal_parcel_t *parcel, shoal_status_t *status)
+{
+    shoal_parcel_fini(parcel);
+    zmq_msg_t *first = is_router ? &parcel->identity : &parcel->header;
+    if (!frame_receive(socket, first)) {
+        if (errno == EAGAIN) {
+            return SHOAL_RECEIVED_NOTHING;
+        }
+        (void)shoal_fail(status, SHOAL_INTERNAL, "cannot receive: %s", zmq_strerror(errno));
+        return SHOAL_RECEIVED_BROKEN;
+    }
+    parcel->has_identity = is_router;
+    bool has_more = zmq_msg_more(first) != 0;
+    parcel->frames = is_router ? 0 : 1;
+    zmq_msg_t *rest[] = {&parcel->header, &parcel->body, &parcel->payload};
+    zmq_msg_t spare;
+    (void)zmq_msg_init(&spare);
+    while (has_more) { // the frames of one message arrive together, so these never wait
+        zmq_msg_t *frame = parcel->frames < 3 ? rest[parcel->frames] : &spare;
+        if (!frame_receive(socket, frame)) {
+            break;
+        }
+        has_more = zmq_msg_more(frame) != 0;
+        parcel->frames++;
+    }
+    (void)zmq_msg_close(&spare);
+    parcel->has_payload = parcel->frames >= 3;
+    return SHOAL_RECEIVED_ONE;
+}
+
+bool
+shoal_parcel_decode(shoal_parcel_t *parcel, shoal_message_t *ret_message, shoal_status_t *status)
+{
+    shoal_message_type_t type = (shoal_message_type_t)0;
+    uint8_t minor = 0;
+    bool is_read = shoal_header_decode(frame_slice(&parcel->header), &type, &minor, status);
+    ret_message->type = type;
+    ret_message->minor = minor;
+    if (!is_read) {
+        return false;
+    }
+    unsigned expected = shoal_message_has_payload(type) ? 3 : 2;
+    if (parcel->frames != expected) {
+        return shoal_fail(status, SHOAL_PROTOCOL, "cannot read %s: expected %u frames, got %u",
+                          shoal_message_name((int)type), expected, parcel->frames);
+    }
+    return shoal_body_decode(frame_slice(&parcel->body), ret_message, status);
+}
+
+static shoal_sent_t
+why_not_sent(void)
+{
+    switch (errno) {
+    case EAGAIN: return SHOAL_SENT_FULL;
+    case EHOSTUNREACH: return SHOAL_SENT_GONE;
+    default: return SHOAL_SENT_BROKEN;
+    }
+}
+
+static int
+send_bytes(void *socket, const void *bytes, size_t len, int flags)
+{
+    int size;
+    do {
+        size = zmq_send(socket, bytes, len, flags | ZMQ_DONTWAIT);
+    } while (size < 0 && errno == EINTR);
+    return size;
+}
+
+shoal_sent_t
+shoal_message_send(void *socket, shoal_slice_t identity, const shoal_message_t *message,
+                   zmq_msg_t *payload, shoal_buffer_t *scratch)
+{
+    assert(shoal_message_has_payload(message->type) == (payload != NULL));
+    shoal_buffer_clear(scratch);
+    shoal_body_encode(message, scratch);
+    unsigned char header[SHOAL_WIRE_HEADER_SIZE];
+    shoal_header_encode(message->type, header);
+    if (identity.len > 0 && send_bytes(socket, identity.ptr, identity.len, ZMQ_SNDMORE) < 0) {
+        return why_not_sent();
+    }
+    // Only a message's first frame can meet a full queue or an unknown peer.
+    if (send_bytes(socket, header, sizeof(header), ZMQ_SNDMORE) < 0) {
+        return why_not_sent();
+    }
+    if (send_bytes(socket, scratch->ptr, scratch->len, payload ? ZMQ_SNDMORE : 0) < 0) {
+        return SHOAL_SENT_BROKEN;
+    }
+    if (payload) {
+        int size;
+        do {
+            size = zmq_msg_send(payload, socket, ZMQ_DONTWAIT);
+        } while (size < 0 && errno == EINTR);
+        return size < 0 ? SHOAL_SENT_BROKEN : SHOAL_SENT;
+    }
+    return SHOAL_SENT;
+}
+
+bool
+shoal_socket_configure(void *socket, shoal_status_t *status)
+{
+    int64_t frame_bytes = SHOAL_FRAME_BYTES_MAX;
+    int hwm = SHOAL_SOCKET_HWM;
+    int linger = 0;
+    int handshake = SHOAL_SOCKET_HANDSHAKE_MS;
+    if (zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &frame_bytes, sizeof(frame_bytes)) != 0 ||
+        zmq_setsockopt(socket, ZMQ_SNDHWM, &hwm, sizeof(hwm)) != 0 ||
+        zmq_setsockopt(socket, ZMQ_RCVHWM, &hwm, sizeof(hwm)) != 0 ||
+        zmq_setsockopt(socket, ZMQ_LINGER, &linger, sizeof(linger)) != 0 ||
+        zmq_setsockopt(socket, ZMQ_HANDSHAKE_IVL, &handshake, sizeof(handshake)) != 0) {
+        return shoal_fail(status, SHOAL_INTERNAL, "cannot set up a socket: %s",
+                          zmq_strerror(errno));
+    }
+    return true;
+}
