@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Thin: each target installs what is missing, then calls CMake. See CONTRIBUTING.md.
+#
+#   make run      build, and read the catalogue of a small example database
+#   make test     build everything and run all tests
+#   make bench    the benchmarks, each beside its floor
+#   make check    format, analysers, documents
+#   make format   clang-format on every source
+#   make install  programs and connectors to PREFIX (DESTDIR is honoured)
+#   make fuzz     every fuzzer for FUZZ_SECONDS each
+#   make clean
+
+.PHONY: run test bench format check install fuzz clean
+.DEFAULT_GOAL := run
+
+PRESET       ?= release
+PREFIX       ?= /usr/local
+JOBS         ?= 2
+FUZZ_SECONDS ?= 60
+LABELS       ?= ^(unit|proto|e2e|fuzz|docs)$$
+
+configure = cmake --preset $(PRESET) >build/configure.log 2>&1 || { cat build/configure.log; exit 1; }
+sources   = $(shell git ls-files '*.c' '*.h')
+
+run:
+	@deploy/install-deps build
+	@mkdir -p build && $(configure)
+	@cmake --build --preset $(PRESET) --target programs
+	@$(MAKE) --no-print-directory build/shop.db
+	@build/release/bin/shoal ingest -c docs/examples/shop.yaml
+
+build/shop.db: docs/examples/shop.sql
+	@rm -f $@.new && sqlite3 $@.new <$< && mv $@.new $@
+
+test:
+	@deploy/install-deps build test
+	@mkdir -p build && $(configure)
+	@cmake --build --preset $(PRESET)
+	@ctest --test-dir build/release -L '$(LABELS)' -j$(JOBS) --output-on-failure
+
+bench:
+	@deploy/install-deps build test
+	@mkdir -p build && $(configure)
+	@cmake --build --preset $(PRESET)
+	@ctest --test-dir build/release -L '^bench$$' --verbose
+
+format:
+	@deploy/install-deps lint
+	@clang-format-14 -i $(sources)
+
+check:
+	@deploy/install-deps build test lint
+	@tests/support/check format tidy cppcheck docs
+
+install:
+	@deploy/install-deps build
+	@mkdir -p build && $(configure)
+	@cmake --build --preset $(PRESET) --target programs
+	@cmake --install build/release --prefix $(PREFIX)
+
+fuzz:
+	@deploy/install-deps build test lint
+	@mkdir -p build && cmake --preset fuzz >/dev/null && cmake --build --preset fuzz
+	@tests/support/check fuzz $(FUZZ_SECONDS)
+
+clean:
+	@rm -rf build
