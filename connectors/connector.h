@@ -60,6 +60,10 @@ struct shoal_host {
 
     bool is_dry_run; // read everything, write nothing
     uint32_t slots;  // how many slots the job may use: discovery cuts its shards by this
+
+    // The workflow's `sharding` section, read against the connector's table of that name (prefix
+    // "sharding"); NULL if the connector has none. A source without a table cuts as it likes.
+    const shoal_options_t *sharding;
 };
 
 // ---- a source
@@ -218,6 +222,7 @@ typedef struct shoal_connector {
     // serviceConnection.config, `options` is sourceConfig.config. Others: `options` is config.
     const shoal_option_t *connection;
     const shoal_option_t *options;
+    const shoal_option_t *sharding; // sources: the `sharding` section; NULL: not looked at
 } shoal_connector_t;
 
 #endif
