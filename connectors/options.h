@@ -14,6 +14,7 @@
 
 #include <stdint.h>
 
+#include "proto/base/nearest.h"
 #include "proto/base/slice.h"
 #include "proto/base/status.h"
 
@@ -70,8 +71,5 @@ bool shoal_options_is_written(const shoal_options_t *options, const char *path);
 
 // prefix and path of an entry, for shoal_fail_key(): "source.serviceConnection.config.hostPort".
 const char *shoal_options_key(const shoal_options_t *options, const char *path);
-
-// The nearest of `names` (NULL-terminated) to `word` by edit distance, or NULL if none is near.
-const char *shoal_nearest(const char *word, const char *const *names);
 
 #endif

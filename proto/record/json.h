@@ -17,7 +17,8 @@
 
 // Appends `value`, one well-formed msgpack value, as one line of JSON (no line end). On failure
 // `out` is as it was.
-//   SHOAL_PROTOCOL  malformed, or nested deeper than SHOAL_JSON_DEPTH_MAX (class data)
+//   SHOAL_PROTOCOL  malformed, nested deeper than SHOAL_JSON_DEPTH_MAX, or a map's key is an array
+//                   or a map (class data)
 SHOAL_MUST_CHECK bool shoal_json_write(shoal_slice_t value, shoal_buffer_t *out,
                                        shoal_status_t *status);
 

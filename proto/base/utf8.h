@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// utf8.h - is this UTF-8?
+//
+// Threads: any.  Logging: none.
+
+#ifndef SHOAL_PROTO_BASE_UTF8_H
+#define SHOAL_PROTO_BASE_UTF8_H
+
+#include "proto/base/slice.h"
+
+// The length of the well-formed character that `text` starts with, 1 to 4; 0: there is none
+// (surrogates, overlong forms and numbers above 0x10ffff are not well formed).
+size_t shoal_utf8_len(shoal_slice_t text);
+
+// How many bytes at the start of `text` are well-formed UTF-8; all of it: `text.len`.
+size_t shoal_utf8_prefix(shoal_slice_t text);
+
+#endif
