@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// config.c - see config.h.
+
+#include "head/config.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+typedef enum option_kind {
+    OPTION_FLAG,
+    OPTION_TEXT,
+    OPTION_FD,
+    OPTION_NUMBER,
+    OPTION_LEVEL,
+} option_kind_t;
+
+typedef struct option {
+    const char *name;
+    option_kind_t kind;
+    size_t offset; // in shoal_config_t
+    uint64_t min;
+    uint64_t max;
+} option_t;
+
+#define AT(field) offsetof(shoal_config_t, field)
+#define MIB       (UINT64_C(1) << 20)
+#define DAY_MS    86400000
+
+// clang-format off
+static const option_t options[] = {
+    {"--listen",            OPTION_TEXT,   AT(listen),             0, 0},
+    {"--state",             OPTION_TEXT,   AT(state),              0, 0},
+    {"--insecure-loopback", OPTION_FLAG,   AT(insecure_loopback),  0, 0},
+    {"--lifeline-fd",       OPTION_FD,     AT(lifeline_fd),        0, 1048576},
+    {"--ready-fd",          OPTION_FD,     AT(ready_fd),           0, 1048576},
+    {"--log-level",         OPTION_LEVEL,  AT(log_level),          0, 0},
+    {"--memory-limit",      OPTION_NUMBER, AT(memory_limit_bytes), 4 * MIB, UINT64_MAX},
+    {"--spool-limit",       OPTION_NUMBER, AT(spool_limit_bytes),  4 * MIB, UINT64_MAX},
+    {"--heartbeat-ms",      OPTION_NUMBER, AT(heartbeat_ms),       1, 3600000},
+    {"--liveness-ms",       OPTION_NUMBER, AT(liveness_ms),        2, 3600000},
+    {"--lease-ms",          OPTION_NUMBER, AT(lease_ms),           1, DAY_MS},
+    {"--help",              OPTION_FLAG,   AT(wants_help),         0, 0},
+    {"--version",           OPTION_FLAG,   AT(wants_version),      0, 0},
+};
+// clang-format on
+
+static const char help[] =
+    "usage: shoal-head --listen ENDPOINT --state DIR [options]\n"
+    "\n"
+    "Runs a head in the foreground until SIGTERM, SIGINT or the end of its lifeline.\n"
+    "\n"
+    "  --listen ENDPOINT     ipc:///dir/head.sock (the directory must be yours, mode 0700),\n"
+    "                        or tcp://127.0.0.1:PORT with --insecure-loopback (PORT * is any)\n"
+    "  --state DIR           where the spool is kept\n"
+    "  --insecure-loopback   allow tcp without keys on loopback, for tests and benchmarks\n"
+    "  --lifeline-fd N       stop when the pipe with this descriptor is closed at its other end\n"
+    "  --ready-fd N          write the bound endpoint and a line end here once it is bound\n"
+    "  --log-level LEVEL     error, warn, info (default) or debug\n"
+    "  --memory-limit BYTES  records held in memory before they go to the spool\n"
+    "  --spool-limit BYTES   disk that the spool may use\n"
+    "  --version, --help\n"
+    "\n"
+    "example: shoal-head --listen ipc://$XDG_RUNTIME_DIR/shoal/head.sock --state "
+    "~/.local/state/shoal\n";
+
+const char *
+shoal_config_help(void)
+{
+    return help;
+}
+
+static const option_t *
+option_find(const char *arg, size_t len)
+{
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+        if (strlen(options[i].name) == len && memcmp(options[i].name, arg, len) == 0) {
+            return &options[i];
+        }
+    }
+    return NULL;
+}
+
+static bool
+number_parse(const option_t *option, const char *text, uint64_t *ret_number, shoal_status_t *status)
+{
+    char *end = NULL;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || number < option->min ||
+        number > option->max) {
+        return shoal_fail(status, SHOAL_INVALID,
+                          "%s must be a number from %llu to %llu, got \"%s\"", option->name,
+                          (unsigned long long)option->min, (unsigned long long)option->max, text);
+    }
+    *ret_number = number;
+    return true;
+}
+
+static bool
+option_set(const option_t *option, const char *value, shoal_config_t *config,
+           shoal_status_t *status)
+{
+    char *base = (char *)config + option->offset;
+    uint64_t number = 0;
+    switch (option->kind) {
+    case OPTION_TEXT: memcpy(base, &value, sizeof(value)); return true;
+    case OPTION_LEVEL: {
+        shoal_log_level_t level = SHOAL_LOG_INFO;
+        if (!shoal_log_level_parse(value, &level)) {
+            return shoal_fail(status, SHOAL_INVALID,
+                              "%s must be error, warn, info or debug, got \"%s\"", option->name,
+                              value);
+        }
+        memcpy(base, &level, sizeof(level));
+        return true;
+    }
+    case OPTION_FD: {
+        if (!number_parse(option, value, &number, status)) {
+            return false;
+        }
+        int fd = (int)number;
+        memcpy(base, &fd, sizeof(fd));
+        return true;
+    }
+    case OPTION_NUMBER:
+        if (!number_parse(option, value, &number, status)) {
+            return false;
+        }
+        memcpy(base, &number, sizeof(number));
+        return true;
+    case OPTION_FLAG:
+    default: return true;
+    }
+}
+
+bool
+shoal_config_parse(int argc, char **argv, shoal_config_t *ret_config, shoal_status_t *status)
+{
+    shoal_config_t config = {.lifeline_fd = -1,
+                             .ready_fd = -1,
+                             .log_level = SHOAL_LOG_INFO,
+                             .memory_limit_bytes = 64 * MIB,
+                             .spool_limit_bytes = 16384 * MIB,
+                             .heartbeat_ms = 1000,
+                             .liveness_ms = 5000,
+                             .lease_ms = 60000};
+    for (int i = 1; i < argc; i++) {
+        const char *equals = strchr(argv[i], '=');
+        size_t len = equals ? (size_t)(equals - argv[i]) : strlen(argv[i]);
+        const option_t *option = option_find(argv[i], len);
+        if (!option) {
+            return shoal_fail(status, SHOAL_INVALID,
+                              "unknown option \"%s\"; --help lists the options", argv[i]);
+        }
+        if (option->kind == OPTION_FLAG) {
+            if (equals) {
+                return shoal_fail(status, SHOAL_INVALID, "%s takes no value", option->name);
+            }
+            *((bool *)(void *)((char *)&config + option->offset)) = true;
+            continue;
+        }
+        const char *value = equals ? equals + 1 : argv[++i]; // argv ends with NULL
+        if (!value) {
+            return shoal_fail(status, SHOAL_INVALID, "%s needs a value", option->name);
+        }
+        if (!option_set(option, value, &config, status)) {
+            return false;
+        }
+    }
+    bool runs = !config.wants_help && !config.wants_version;
+    if (runs && (!config.listen || !config.state)) {
+        return shoal_fail(status, SHOAL_INVALID, "%s is missing; --help shows an example",
+                          config.listen ? "--state DIR" : "--listen ENDPOINT");
+    }
+    if (config.liveness_ms <= config.heartbeat_ms) {
+        return shoal_fail(status, SHOAL_INVALID, "--liveness-ms must be above --heartbeat-ms");
+    }
+    *ret_config = config;
+    return true;
+}
+
+static bool
+ipc_check(const char *path, shoal_status_t *status)
+{
+    size_t len = strlen(path);
+    if (path[0] != '/' || len > SHOAL_IPC_PATH_MAX) {
+        return shoal_fail(
+            status, SHOAL_INVALID,
+            "cannot listen on \"ipc://%s\": its path must be absolute and have at most "
+            "%d bytes, it has %zu",
+            path, SHOAL_IPC_PATH_MAX, len);
+    }
+    char directory[SHOAL_IPC_PATH_MAX + 1];
+    size_t cut = (size_t)(strrchr(path, '/') - path);
+    memcpy(directory, path, cut);
+    directory[cut] = '\0';
+    struct stat about;
+    if (stat(cut ? directory : "/", &about) != 0) {
+        return shoal_fail_errno(status, errno, "cannot listen in the directory \"%s\"", directory);
+    }
+    if (!S_ISDIR(about.st_mode) || about.st_uid != geteuid() || (about.st_mode & 077) != 0) {
+        return shoal_fail(
+            status, SHOAL_DENIED,
+            "refusing to listen in \"%s\": it must be a directory that belongs to you "
+            "and that no one else can enter (chmod 700)",
+            directory);
+    }
+    return true;
+}
+
+static bool
+starts_with(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+bool
+shoal_config_check_endpoint(const char *endpoint, bool insecure_loopback, shoal_status_t *status)
+{
+    if (starts_with(endpoint, "ipc://")) {
+        return ipc_check(endpoint + strlen("ipc://"), status);
+    }
+    if (!starts_with(endpoint, "tcp://")) {
+        return shoal_fail(status, SHOAL_INVALID,
+                          "cannot listen on \"%s\": write ipc:///dir/head.sock or tcp://host:port",
+                          endpoint);
+    }
+    if (!insecure_loopback) {
+        return shoal_fail(
+            status, SHOAL_UNSUPPORTED,
+            "refusing to listen on \"%s\": tcp needs keys, which this version does not "
+            "have yet; use ipc://, or --insecure-loopback on 127.0.0.1 for tests",
+            endpoint);
+    }
+    if (!starts_with(endpoint, "tcp://127.0.0.1:") && !starts_with(endpoint, "tcp://[::1]:")) {
+        return shoal_fail(status, SHOAL_UNSUPPORTED,
+                          "refusing to listen on \"%s\": --insecure-loopback is for 127.0.0.1 and "
+                          "[::1] only",
+                          endpoint);
+    }
+    return true;
+}

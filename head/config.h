@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// config.h - the command line of shoal-head.
+//
+// One table in config.c lists the options: name, kind, range, default and what it means. From it come
+// the parsing, the errors and `--help`.
+//
+// Threads: a value, read-only after it was filled.  Logging: none.
+
+#ifndef SHOAL_HEAD_CONFIG_H
+#define SHOAL_HEAD_CONFIG_H
+
+#include <stdint.h>
+
+#include "proto/base/log.h"
+#include "proto/base/status.h"
+
+#define SHOAL_IPC_PATH_MAX 107 // bytes; what a Unix socket's address holds
+
+typedef struct shoal_config {
+    const char *listen; // borrowed from argv
+    const char *state;
+    bool insecure_loopback;
+    bool wants_help;
+    bool wants_version;
+    int lifeline_fd; // -1: none
+    int ready_fd;    // -1: none
+    shoal_log_level_t log_level;
+    uint64_t memory_limit_bytes;
+    uint64_t spool_limit_bytes;
+    uint64_t heartbeat_ms;
+    uint64_t liveness_ms;
+    uint64_t lease_ms;
+} shoal_config_t;
+
+// Fills `ret_config` from the command line.
+//   SHOAL_INVALID  an unknown option, a missing or malformed value, no --listen or --state
+SHOAL_MUST_CHECK bool shoal_config_parse(int argc, char **argv, shoal_config_t *ret_config,
+                                         shoal_status_t *status);
+
+// Refuses an endpoint that strangers could reach: ipc must be in a directory that is ours and closed
+// to others; tcp works on loopback only, and only with `insecure_loopback`.
+//   SHOAL_INVALID      not an endpoint, or its path is too long
+//   SHOAL_DENIED       others can enter the directory, or it is not ours
+//   SHOAL_UNSUPPORTED  tcp without keys
+//   SHOAL_IO           the directory cannot be looked at
+SHOAL_MUST_CHECK bool shoal_config_check_endpoint(const char *endpoint, bool insecure_loopback,
+                                                  shoal_status_t *status);
+
+// The text of --help, for standard output.
+const char *shoal_config_help(void);
+
+#endif
