@@ -37,8 +37,9 @@ typedef struct shoal_option {
     const char *path; // below the section: "authType.password"; NULL ends the table
     shoal_option_type_t type;
     unsigned flags;
-    const char *preset;  // the default as text; NULL: absent (empty text, 0, false, empty list)
-    uint64_t min, max;   // COUNT only
+    const char *preset;  // the default as text, LIST: parted by ','; NULL: absent (empty text, 0,
+                         // false, empty list). PATTERN and VALUE have none
+    uint64_t min, max;   // COUNT only; max 0: no upper limit
     const char *choices; // TEXT only: allowed words, separated by '|'; NULL: any
     const char *help;    // one sentence for people; IGNORED: why it has no meaning here
 } shoal_option_t;
@@ -50,8 +51,11 @@ typedef void shoal_options_warn_fn(void *ctx, const char *key, const char *text)
 
 // Reads `section` (a msgpack map, copied; empty or nil: no key written) against `table` (borrowed
 // for the options' life; two tables may be read one after the other into one object by passing the
-// first result as *options, else *options is NULL). `prefix` is the section's path in the file, as
-// in "source.sourceConfig.config"; errors carry prefix and path as their key.
+// first result as *options, else *options is NULL; of a path that stands in both the first table's
+// is found). `prefix` is the section's path in the file, as in "source.sourceConfig.config"; errors
+// carry prefix and path as their key. A key whose value is nil counts as not written; numbers and
+// booleans, from clients that have no file, count as their text. After a failure *options is as it
+// was before.
 //   SHOAL_INVALID  unknown key, wrong type, out of range, missing (status.key says which)
 SHOAL_MUST_CHECK bool shoal_options_read(shoal_options_t **options, const shoal_option_t *table,
                                          const char *prefix, shoal_slice_t section, bool is_lenient,
@@ -60,7 +64,8 @@ SHOAL_MUST_CHECK bool shoal_options_read(shoal_options_t **options, const shoal_
 void shoal_options_destroy(shoal_options_t **options);
 
 // The value of an entry of the table; asking for a path that is not in a table, or of another type,
-// is a programmer's error. Texts are valid as long as the options.
+// is a programmer's error. Texts are valid as long as the options. The two lists of a PATTERN
+// have the paths "PATH.includes" and "PATH.excludes".
 const char *shoal_options_text(const shoal_options_t *options, const char *path); // "" if absent
 uint64_t shoal_options_count(const shoal_options_t *options, const char *path);
 bool shoal_options_flag(const shoal_options_t *options, const char *path);

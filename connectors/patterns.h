@@ -6,7 +6,7 @@
 // decides; otherwise a name that matches one of `excludes` is dropped. A regex is matched
 // case-insensitively and anchored at the start of the name only. With a pattern present an empty
 // name is dropped. Facts: OpenMetadata's filters (ingestion/src/metadata/utils/filters.py), as
-// behaviour. PCRE2 with a match limit stands for Python's re.
+// behaviour. regex.h says what stands for Python's re.
 //
 // Threads: one owner.  Logging: none.
 
@@ -15,9 +15,7 @@
 
 #include "connectors/options.h"
 
-#define SHOAL_PATTERN_COUNT_MAX  1000   // regexes in one list
-#define SHOAL_PATTERN_LENGTH_MAX 4096   // bytes of one regex
-#define SHOAL_PATTERN_STEPS_MAX  200000 // match limit of one regex against one name
+#define SHOAL_PATTERN_COUNT_MAX 1000 // regexes in one list; limits of one are in regex.h
 
 typedef struct shoal_patterns shoal_patterns_t;
 
@@ -33,6 +31,9 @@ void shoal_patterns_destroy(shoal_patterns_t **patterns);
 //   SHOAL_INVALID  a regex reached the match limit on this name (class config, key as above)
 SHOAL_MUST_CHECK bool shoal_patterns_keep(const shoal_patterns_t *patterns, const char *name,
                                           bool *ret_keep, shoal_status_t *status);
+SHOAL_MUST_CHECK bool shoal_patterns_keep_slice(const shoal_patterns_t *patterns,
+                                                shoal_slice_t name, bool *ret_keep,
+                                                shoal_status_t *status);
 
 // True if the pattern is empty, so that every name stays.
 bool shoal_patterns_is_empty(const shoal_patterns_t *patterns);
