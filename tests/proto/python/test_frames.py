@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames, opening and closing: docs/protocol.md sections 3 and 4 against the real head."""
+
+import os
+import random
+import socket
+import unittest
+
+import msgpack
+
+from case import WireTest, spec
+from shoal_wire import (BY_NAME, FRAME_MAX, LIMIT, PROTOCOL, SPECS, UNSUPPORTED, Client, Late,
+                        Worker, encode, header)
+
+# One well-formed message for each that a peer may send.
+SAMPLES = {
+    "HELLO": dict(role="client", id="sample"),
+    "ERROR": dict(code=12, reason="a test"),
+    "HEARTBEAT": dict(progress=[[1, 1, 7]]),
+    "BYE": dict(reason="a test"),
+    "WINDOW": dict(calls=3),
+    "RESULT": dict(seq=1, call=999, attempt=1, outcome=0, batches=2, records=3),
+    "BATCH": dict(call=999, attempt=1, seq=0, records=1),
+    "SUBMIT": dict(request=1, id="sample"),
+    "ASK": dict(request=1, what="head"),
+    "WATCH": dict(request=1, job=999),
+    "STOP": dict(request=1, job=999, reason="a test"),
+    "OUTPUT": {"request": 1, "job": 999, "from": 1, "credit": 65536},
+    "TAKEN": dict(job=999, commit=1, bytes=10),
+}
+
+
+def payload_of(name):
+    if not BY_NAME[name].has_payload:
+        return None
+    return msgpack.packb(spec()) if name == "SUBMIT" else b"{}\n"
+
+
+def role_of(name):
+    return "worker" if "WORKER" in BY_NAME[name].senders else "client"
+
+
+class Frames(WireTest):
+    def of_role(self, role, id="subject"):
+        make = Worker if role == "worker" else Client
+        return self.keep(make(self.the_head.endpoint, id=id))
+
+    def test_every_message_of_a_peer_has_a_sample(self):
+        self.assertEqual(set(SAMPLES), {s.name for s in SPECS if s.senders != {"HEAD"}})
+
+    # R-3.1, R-3.5
+    def test_a_wrong_count_of_frames_is_told_and_dropped(self):
+        for name in SAMPLES:
+            frames = encode(name, payload_of(name), **SAMPLES[name])
+            for wrong in (frames[:-1], frames + [b"x"], frames + [b"x"] * 100):
+                with self.subTest(name, frames=len(wrong)):
+                    peer = self.peer() if name == "HELLO" else self.of_role(role_of(name))
+                    peer.send_frames(*wrong)
+                    self.assert_told(peer, PROTOCOL)
+
+    # R-3.2
+    def test_unknown_keys_and_another_minor_version_work(self):
+        peer = self.peer()
+        _, body = encode("HELLO", role="client", id="newer", colour="blue", extra=[1, {"a": None}])
+        peer.send_frames(header(1, minor=9), body)
+        peer.expect("WELCOME")
+        number = BY_NAME["ASK"].number
+        peer.send_frames(header(number, minor=200), msgpack.packb(
+            {"more": {"deep": [1.5]}, "request": 4, "what": "head", "zzz": b"\1"}))
+        self.assertEqual(peer.expect("REPLY").request, 4)
+
+    # R-3.2
+    def test_the_order_of_keys_does_not_matter(self):
+        peer = self.peer()
+        peer.send_frames(header(1), msgpack.packb({"id": "reversed", "role": "client"}))
+        peer.expect("WELCOME")
+
+    # R-3.3
+    def test_another_major_version_is_told_and_dropped(self):
+        for known in (False, True):
+            for major in (0, 2, 255):
+                with self.subTest(known=known, major=major):
+                    peer = self.of_role("client") if known else self.peer()
+                    _, body = encode("HELLO", role="client", id="future")
+                    peer.send_frames(header(1, major=major), body)
+                    self.assert_told(peer, UNSUPPORTED)
+
+    # R-3.4
+    def test_an_unknown_message_is_told_and_the_peer_stays(self):
+        for number in (0, 99, 65535):
+            with self.subTest(number=number):
+                peer = self.of_role("client")
+                peer.send_frames(header(number), b"\x80")
+                self.assert_told(peer, UNSUPPORTED, closing=False, refers=number)
+                self.assertTrue(peer.is_answered())
+
+    # R-3.5
+    def test_a_wrong_direction_is_told_and_dropped(self):
+        wrong = {"client": ["RESULT", "BATCH", "WINDOW"], "worker": ["SUBMIT", "ASK", "TAKEN"]}
+        for role, names in wrong.items():
+            for name in names:
+                with self.subTest(role, sends=name):
+                    peer = self.of_role(role)
+                    peer.send(name, payload_of(name), **SAMPLES[name])
+                    self.assert_told(peer, PROTOCOL, refers=BY_NAME[name].number)
+        for role in wrong:
+            with self.subTest(role, sends="CALL"):
+                peer = self.of_role(role)
+                peer.send("CALL", call=1, attempt=1, actor=1, method="map")
+                self.assert_told(peer, PROTOCOL)
+
+    # R-3.5
+    def test_a_body_cut_at_any_byte_is_told_and_dropped(self):
+        for name in SAMPLES:
+            frames = encode(name, payload_of(name), **SAMPLES[name])
+            for length in range(len(frames[1])):
+                with self.subTest(name, bytes=length):
+                    peer = self.peer() if name == "HELLO" else self.of_role(role_of(name))
+                    peer.send_frames(frames[0], frames[1][:length], *frames[2:])
+                    self.assert_told(peer, PROTOCOL)
+                    peer.close()
+
+    # R-3.5
+    def test_a_header_cut_at_any_byte_is_told_and_dropped(self):
+        frames = encode("HEARTBEAT")
+        for length in range(8):
+            with self.subTest(bytes=length):
+                peer = self.of_role("client")
+                peer.send_frames(frames[0][:length], frames[1])
+                self.assert_told(peer, PROTOCOL)
+        peer = self.of_role("client")
+        peer.send_frames(frames[0] + b"\0", frames[1])
+        self.assert_told(peer, PROTOCOL)
+
+    # R-3.5
+    def test_wrong_magic_is_told_and_dropped(self):
+        for magic in (b"HS", b"\0\0", b"GE"):
+            for known in (False, True):
+                with self.subTest(magic, known=known):
+                    peer = self.of_role("client") if known else self.peer()
+                    peer.send_frames(header(4, magic=magic), b"\x80")
+                    self.assert_told(peer, PROTOCOL)
+
+    # R-3.5
+    def test_a_body_that_is_no_map_or_not_whole_is_told_and_dropped(self):
+        bad = {"empty": b"", "array": b"\x90", "nil": b"\xc0", "two maps": b"\x80\x80",
+               "never used byte": b"\xc1", "key is no text": b"\x81\x01\x01",
+               "huge map": b"\xdf\xff\xff\xff\xff", "huge text": b"\x81\xdb\xff\xff\xff\xff"}
+        for what, body in bad.items():
+            with self.subTest(what):
+                peer = self.of_role("client")
+                peer.send_frames(header(4), body)
+                error = peer.expect("ERROR")
+                self.assertIn(error.code, (PROTOCOL, LIMIT))
+                self.assertTrue(error.closing and peer.is_dropped())
+
+    # R-3.5
+    def test_a_field_that_is_missing_or_of_another_kind_is_told_and_dropped(self):
+        for name in SAMPLES:
+            for field in BY_NAME[name].fields.values():
+                fields = dict(SAMPLES[name])
+                if field.must:
+                    del fields[field.name]
+                    with self.subTest(name, missing=field.name):
+                        self.refused(name, fields, (PROTOCOL,))
+                if field.kind != "ANY":
+                    with self.subTest(name, kind_of=field.name):
+                        self.refused(name, {**SAMPLES[name], field.name: [1]}, (PROTOCOL,))
+
+    # R-3.5
+    def test_a_field_beyond_its_limit_is_told_and_dropped(self):
+        for name in SAMPLES:
+            for field in BY_NAME[name].fields.values():
+                if field.kind == "FLAG" or field.limit == (1 << 64) - 1:
+                    continue
+                value = {"UINT": field.limit + 1, "TEXT": "x" * (field.limit + 1),
+                         "ANY": b"x" * (field.limit + 1)}[field.kind]
+                with self.subTest(name, field=field.name):
+                    self.refused(name, {**SAMPLES[name], field.name: value}, (LIMIT,))
+
+    # R-3.6
+    def test_a_value_nested_too_deep_or_too_many_keys_are_told_and_dropped(self):
+        def nested(depth):
+            value = []
+            for _ in range(depth - 1):
+                value = [value]
+            return value
+        self.refused("HEARTBEAT", {"progress": nested(200)}, (LIMIT,))
+        self.refused("HEARTBEAT", {"stranger": nested(200)}, (LIMIT,))
+        self.refused("HEARTBEAT", {"key %d" % n: n for n in range(65)}, (LIMIT,))
+        peer = self.of_role("client")
+        peer.send("HEARTBEAT", **{"key %d" % n: n for n in range(64)})
+        peer.send("HEARTBEAT", stranger=nested(32))
+        peer.expect("HEARTBEAT")
+        peer.expect("HEARTBEAT")
+
+    # R-3.6
+    def test_ten_million_nested_arrays_cost_the_sender_its_connection(self):
+        peer = self.of_role("client")
+        peer.send_frames(header(4), b"\x81\xa1a" + b"\x91" * (FRAME_MAX - 16))
+        self.assert_told(peer, LIMIT)
+        peer = self.of_role("client")
+        peer.send_frames(header(4), b"\x81\xa1a" + b"\x91" * 10000000 + b"\x90")
+        self.assertTrue(peer.is_dropped(), "a frame of 10 MB was taken")
+
+    # R-3.6
+    def test_a_batch_above_the_limit_is_told_and_dropped(self):
+        peer = self.of_role("worker")
+        peer.send("BATCH", b"x" * (256 * 1024 + 1), **SAMPLES["BATCH"])
+        self.assert_told(peer, LIMIT)
+
+    def test_random_bytes_cost_the_sender_its_connection(self):
+        seed = int(os.environ.get("SHOAL_SEED", "20260731"))
+        dice = random.Random(seed)
+        for turn in range(60):
+            peer = self.peer() if turn % 2 else self.of_role("client")
+            frames = [dice.randbytes(dice.choice((0, 1, 7, 8, 9, 300)))
+                      for _ in range(dice.randint(1, 4))]
+            with self.subTest(seed=seed, turn=turn):
+                peer.send_frames(*frames)
+                error = peer.expect("ERROR")
+                self.assertTrue(error.closing and peer.is_dropped(), error)
+                peer.close()
+
+    def test_random_bytes_below_zeromq_disturb_nobody(self):
+        dice = random.Random(7)
+        for size in (1, 10, 64, 5000):
+            raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            raw.connect(self.the_head.endpoint[len("ipc://"):])
+            raw.sendall(dice.randbytes(size))
+            raw.close()
+        self.assertTrue(self.beside.is_answered())
+
+    def refused(self, name, fields, codes):
+        peer = self.peer() if name == "HELLO" else self.of_role(role_of(name))
+        peer.send(name, payload_of(name), **fields)
+        error = peer.expect("ERROR")
+        self.assertIn(error.code, codes, error)
+        self.assertTrue(error.closing and peer.is_dropped(), error)
+        peer.close()
+
+
+class Opening(WireTest):
+    # R-4.1
+    def test_anything_before_hello_is_told_and_not_dropped(self):
+        for name in sorted(set(SAMPLES) - {"HELLO", "ERROR", "BYE"}):
+            with self.subTest(name):
+                peer = self.peer()
+                peer.send(name, payload_of(name), **SAMPLES[name])
+                self.assert_told(peer, PROTOCOL, closing=False, refers=BY_NAME[name].number)
+                peer.hello("worker" if role_of(name) == "worker" else "client", id="late",
+                           **({"slots": 1, "window": 1} if role_of(name) == "worker" else {}))
+
+    # R-4.1
+    def test_an_error_or_bye_before_hello_starts_no_quarrel(self):
+        peer = self.peer()
+        peer.send("ERROR", code=12, reason="mine")
+        with self.assertRaises(Late):
+            peer.wait_for(lambda m: m.name == "ERROR" and m.refers != 3, 0.1)
+
+    # R-4.2
+    def test_a_second_hello_is_told_and_dropped(self):
+        for role, make in (("client", self.client), ("worker", self.worker)):
+            with self.subTest(role):
+                peer = make()
+                peer.send("HELLO", role=role, id="again")
+                self.assert_told(peer, PROTOCOL, refers=BY_NAME["HELLO"].number)
+
+    # R-3.5
+    def test_an_unknown_role_is_told_and_dropped(self):
+        peer = self.peer()
+        peer.send("HELLO", role="king", id="x")
+        error = peer.expect("ERROR")
+        self.assertTrue(error.closing and peer.is_dropped(), error)
+
+    # R-4.5
+    def test_each_start_of_a_head_has_an_id_of_its_own(self):
+        first = self.client("a").welcome.head
+        self.assertEqual(self.client("b").welcome.head, first)
+        self.the_head.stop()
+        self.the_head = self.head()
+        self.beside = self.client("beside again")
+        self.assertNotEqual(self.beside.welcome.head, first)
+
+    def test_welcome_tells_the_times_and_limits(self):
+        welcome = self.client("limits").welcome
+        self.assertLess(welcome.heartbeat_ms, welcome.liveness_ms)
+        self.assertLessEqual(welcome.batch_bytes, 256 * 1024)
+        self.assertEqual(welcome.record_bytes, 32 * 1024 * 1024)
+
+    # R-4.4
+    def test_a_polite_bye_is_seen_at_once(self):
+        worker = self.worker("polite")
+        self.assertIn("polite", [w["id"] for w in self.beside.ask("workers")["workers"]])
+        worker.send("BYE", reason="a test")
+        worker.close()
+        for _ in range(1000):
+            known = {w["id"]: w for w in self.beside.ask("workers")["workers"]}
+            if known.get("polite", {"state": "gone"})["state"] not in ("ready", "alive"):
+                break
+        else:
+            self.fail("still there after BYE: %r" % known)
+
+
+if __name__ == "__main__":
+    unittest.main()
