@@ -49,7 +49,8 @@ void shoal_workflow_destroy(shoal_workflow_t **workflow);
 typedef struct shoal_workflow_run {
     const char *name;          // source.serviceName, or the source's type
     const char *log_level;     // workflowConfig.loggerLevel, "INFO"
-    unsigned parallelism;      // 0: auto
+    unsigned parallelism;      // 0: auto; 1 if sequential
+    unsigned parallelism_cap;  // auto: at most so many (`threads` above 1); 0: no cap
     bool is_sequential;        // distributedExecution.enabled: false
     bool is_cluster;           // orchestrator: cluster
     unsigned max_attempts;     // 3
@@ -61,8 +62,9 @@ typedef struct shoal_workflow_run {
 } shoal_workflow_run_t;
 const shoal_workflow_run_t *shoal_workflow_run(const shoal_workflow_t *workflow);
 
-// Appends what the pipeline needs: the map {"source": ..., "processor": [...], "sink": ...,
-// "sharding": ...} of the file as msgpack, scalars as texts (plain null and ~ as nil).
+// Appends what the pipeline needs: the map {"source": {...}, "processor": [...], "sink": {...},
+// "sharding": {...}} of the file as msgpack, always these four, scalars as texts (plain null and ~
+// as nil). One processor that is written as a map becomes an array of one.
 void shoal_workflow_encode(const shoal_workflow_t *workflow, shoal_buffer_t *out);
 
 // The value at `path` as text, or NULL if there is none or it is no scalar.
