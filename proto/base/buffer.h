@@ -59,8 +59,9 @@ shoal_buffer_append_slice(shoal_buffer_t *buffer, shoal_slice_t slice)
 static inline void
 shoal_buffer_append_byte(shoal_buffer_t *buffer, char byte)
 {
-    *shoal_buffer_reserve(buffer, 1) = byte;
+    char *to = shoal_buffer_reserve(buffer, 1);
     buffer->len++;
+    *to = byte;
 }
 
 void shoal_buffer_append_text(shoal_buffer_t *buffer, const char *text);

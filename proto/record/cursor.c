@@ -38,49 +38,30 @@ big_endian(shoal_cursor_t *cursor, size_t size)
     return value;
 }
 
-shoal_value_kind_t
-shoal_cursor_peek(const shoal_cursor_t *cursor)
-{
-    if (cursor->is_bad || cursor->at >= cursor->end) {
-        return SHOAL_VALUE_BAD;
-    }
-    unsigned b = *cursor->at;
-    if (b < 0x80) {
-        return SHOAL_VALUE_UINT;
-    }
-    if (b < 0x90) {
-        return SHOAL_VALUE_MAP;
-    }
-    if (b < 0xa0) {
-        return SHOAL_VALUE_ARRAY;
-    }
-    if (b < 0xc0) {
-        return SHOAL_VALUE_STR;
-    }
-    if (b >= 0xe0) {
-        return SHOAL_VALUE_INT;
-    }
-    // 0xc0 to 0xdf, in order.
-    static const unsigned char kinds[32] = {
-        SHOAL_VALUE_NIL,   SHOAL_VALUE_BAD,   SHOAL_VALUE_BOOL,  SHOAL_VALUE_BOOL,
-        SHOAL_VALUE_BIN,   SHOAL_VALUE_BIN,   SHOAL_VALUE_BIN,   SHOAL_VALUE_EXT,
-        SHOAL_VALUE_EXT,   SHOAL_VALUE_EXT,   SHOAL_VALUE_FLOAT, SHOAL_VALUE_FLOAT,
-        SHOAL_VALUE_UINT,  SHOAL_VALUE_UINT,  SHOAL_VALUE_UINT,  SHOAL_VALUE_UINT,
-        SHOAL_VALUE_INT,   SHOAL_VALUE_INT,   SHOAL_VALUE_INT,   SHOAL_VALUE_INT,
-        SHOAL_VALUE_EXT,   SHOAL_VALUE_EXT,   SHOAL_VALUE_EXT,   SHOAL_VALUE_EXT,
-        SHOAL_VALUE_EXT,   SHOAL_VALUE_STR,   SHOAL_VALUE_STR,   SHOAL_VALUE_STR,
-        SHOAL_VALUE_ARRAY, SHOAL_VALUE_ARRAY, SHOAL_VALUE_MAP,   SHOAL_VALUE_MAP,
-    };
-    return (shoal_value_kind_t)kinds[b - 0xc0];
-}
+#define X4(kind)  kind, kind, kind, kind
+#define X16(kind) X4(kind), X4(kind), X4(kind), X4(kind)
+#define X32(kind) X16(kind), X16(kind)
+const unsigned char shoal_value_kinds[256] = {
+    X32(SHOAL_VALUE_UINT), X32(SHOAL_VALUE_UINT),  X32(SHOAL_VALUE_UINT), X32(SHOAL_VALUE_UINT),
+    X16(SHOAL_VALUE_MAP),  X16(SHOAL_VALUE_ARRAY), X32(SHOAL_VALUE_STR),                    //
+    SHOAL_VALUE_NIL,       SHOAL_VALUE_BAD,        SHOAL_VALUE_BOOL,      SHOAL_VALUE_BOOL, // 0xc0
+    SHOAL_VALUE_BIN,       SHOAL_VALUE_BIN,        SHOAL_VALUE_BIN,       SHOAL_VALUE_EXT,
+    SHOAL_VALUE_EXT,       SHOAL_VALUE_EXT,        SHOAL_VALUE_FLOAT,     SHOAL_VALUE_FLOAT,
+    X4(SHOAL_VALUE_UINT), // 0xcc
+    X4(SHOAL_VALUE_INT),  // 0xd0
+    SHOAL_VALUE_EXT,       SHOAL_VALUE_EXT,        SHOAL_VALUE_EXT,       SHOAL_VALUE_EXT,
+    SHOAL_VALUE_EXT,       SHOAL_VALUE_STR,        SHOAL_VALUE_STR,       SHOAL_VALUE_STR,
+    SHOAL_VALUE_ARRAY,     SHOAL_VALUE_ARRAY,      SHOAL_VALUE_MAP,       SHOAL_VALUE_MAP,
+    X32(SHOAL_VALUE_INT), // 0xe0
+};
+#undef X4
+#undef X16
+#undef X32
 
 uint64_t
-shoal_cursor_uint(shoal_cursor_t *cursor)
+shoal_cursor_uint_long(shoal_cursor_t *cursor)
 {
     unsigned b = byte(cursor);
-    if (b < 0x80) {
-        return b;
-    }
     if (b >= 0xcc && b <= 0xcf) {
         return big_endian(cursor, (size_t)1 << (b - 0xcc));
     }
@@ -164,16 +145,13 @@ bytes(shoal_cursor_t *cursor, uint64_t len)
 }
 
 shoal_slice_t
-shoal_cursor_str(shoal_cursor_t *cursor)
+shoal_cursor_str_long(shoal_cursor_t *cursor)
 {
     unsigned b = byte(cursor);
-    if ((b & 0xe0U) == 0xa0) {
-        return bytes(cursor, b & 31U);
-    }
     if (b >= 0xd9 && b <= 0xdb) {
         return bytes(cursor, big_endian(cursor, (size_t)1 << (b - 0xd9)));
     }
-    (void)fail(cursor);
+    (void)fail(cursor); // of another kind, or a short one that is cut
     return SHOAL_SLICE_NONE;
 }
 
@@ -188,58 +166,18 @@ shoal_cursor_bin(shoal_cursor_t *cursor)
     return SHOAL_SLICE_NONE;
 }
 
-shoal_slice_t
-shoal_cursor_str_or_nil(shoal_cursor_t *cursor)
+uint32_t
+shoal_cursor_count_long(shoal_cursor_t *cursor, unsigned tag, unsigned bytes_each)
 {
-    if (shoal_cursor_nil(cursor)) {
-        return SHOAL_SLICE_NONE;
+    unsigned b = byte(cursor);
+    if (b != tag && b != tag + 1) {
+        return (uint32_t)fail(cursor); // of another kind, or a short one with too much inside
     }
-    return shoal_cursor_str(cursor);
-}
-
-static uint32_t
-bounded_count(shoal_cursor_t *cursor, uint64_t count, unsigned bytes_each)
-{
+    uint64_t count = big_endian(cursor, b == tag ? 2 : 4);
     if (cursor->is_bad || count * bytes_each > shoal_cursor_left(cursor)) {
         return (uint32_t)fail(cursor);
     }
     return (uint32_t)count;
-}
-
-uint32_t
-shoal_cursor_array(shoal_cursor_t *cursor)
-{
-    unsigned b = byte(cursor);
-    if ((b & 0xf0U) == 0x90) {
-        return bounded_count(cursor, b & 15U, 1);
-    }
-    if (b == 0xdc || b == 0xdd) {
-        return bounded_count(cursor, big_endian(cursor, b == 0xdc ? 2 : 4), 1);
-    }
-    return (uint32_t)fail(cursor);
-}
-
-uint32_t
-shoal_cursor_map(shoal_cursor_t *cursor)
-{
-    unsigned b = byte(cursor);
-    if ((b & 0xf0U) == 0x80) {
-        return bounded_count(cursor, b & 15U, 2);
-    }
-    if (b == 0xde || b == 0xdf) {
-        return bounded_count(cursor, big_endian(cursor, b == 0xde ? 2 : 4), 2);
-    }
-    return (uint32_t)fail(cursor);
-}
-
-bool
-shoal_cursor_nil(shoal_cursor_t *cursor)
-{
-    if (cursor->is_bad || cursor->at >= cursor->end || *cursor->at != 0xc0) {
-        return false;
-    }
-    cursor->at++;
-    return true;
 }
 
 // Reads the head of one value: what it is and, for a container, how many values follow inside.
@@ -297,15 +235,32 @@ read_head(shoal_cursor_t *cursor)
     return 0;
 }
 
+// Reads a short text, which is what there is most of; false if something else is next.
+static inline bool
+skip_short(shoal_cursor_t *cursor)
+{
+    if (cursor->at >= cursor->end || (*cursor->at & 0xe0U) != 0xa0) {
+        return false;
+    }
+    size_t len = *cursor->at & 31U;
+    if (shoal_cursor_left(cursor) <= len) {
+        return false;
+    }
+    cursor->at += 1 + len;
+    return true;
+}
+
 void
 shoal_cursor_skip(shoal_cursor_t *cursor)
 {
     uint64_t left = 1; // values still to read; each takes a byte at least
-    while (left > 0 && !cursor->is_bad) {
-        left += read_head(cursor);
+    while (left > 0) {
+        uint64_t inside = skip_short(cursor) ? 0 : read_head(cursor);
+        left += inside;
         left--;
-        if (left > shoal_cursor_left(cursor)) {
+        if (cursor->is_bad || (inside > 0 && left > shoal_cursor_left(cursor))) {
             (void)fail(cursor);
+            return;
         }
     }
 }
@@ -338,7 +293,7 @@ shoal_cursor_check(shoal_slice_t value, unsigned max_depth)
             continue;
         }
         left[depth]--;
-        uint64_t inside = read_head(&cursor);
+        uint64_t inside = skip_short(&cursor) ? 0 : read_head(&cursor);
         if (cursor.is_bad || inside > shoal_cursor_left(&cursor)) {
             return false;
         }

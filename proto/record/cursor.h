@@ -3,8 +3,8 @@
 // cursor.h - reads msgpack that nobody has checked, in place, without allocating.
 //
 // A cursor walks over borrowed bytes. Every read checks its bounds; the first thing that is wrong
-// makes the cursor *bad*: it stays bad, and every later read gives 0, false or an empty slice, so a
-// reader may check once at its end. Nothing recurses: hostile nesting costs no stack, and a claimed
+// makes the cursor *bad*: it stays bad and at its end, and every later read gives 0, false or an
+// empty slice, so a reader may check once at its end. Nothing recurses: hostile nesting costs no stack, and a claimed
 // length costs no memory. Format: the msgpack specification (github.com/msgpack/msgpack, spec.md).
 //
 // Threads: one owner.  Logging: none.
@@ -57,26 +57,93 @@ shoal_cursor_is_done(const shoal_cursor_t *cursor) // every byte read, none of t
 }
 
 // What comes next; reads nothing.
-shoal_value_kind_t shoal_cursor_peek(const shoal_cursor_t *cursor);
+extern const unsigned char shoal_value_kinds[256]; // by first byte
+static inline shoal_value_kind_t
+shoal_cursor_peek(const shoal_cursor_t *cursor)
+{
+    return cursor->at < cursor->end ? (shoal_value_kind_t)shoal_value_kinds[*cursor->at]
+                                    : SHOAL_VALUE_BAD; // a bad cursor is at its end
+}
+
+// The long forms and failures of the functions below; nobody else calls them.
+uint64_t shoal_cursor_uint_long(shoal_cursor_t *cursor);
+shoal_slice_t shoal_cursor_str_long(shoal_cursor_t *cursor);
+uint32_t shoal_cursor_count_long(shoal_cursor_t *cursor, unsigned tag, unsigned bytes_each);
 
 // Each of these reads one value of that kind and makes the cursor bad on any other.
-uint64_t shoal_cursor_uint(shoal_cursor_t *cursor);
+static inline uint64_t
+shoal_cursor_uint(shoal_cursor_t *cursor)
+{
+    if (cursor->at < cursor->end && *cursor->at < 0x80) {
+        return *cursor->at++;
+    }
+    return shoal_cursor_uint_long(cursor);
+}
+
+static inline shoal_slice_t
+shoal_cursor_str(shoal_cursor_t *cursor)
+{
+    if (cursor->at < cursor->end && (*cursor->at & 0xe0U) == 0xa0) {
+        size_t len = *cursor->at & 31U;
+        if (shoal_cursor_left(cursor) > len) {
+            shoal_slice_t text = {(const char *)cursor->at + 1, len};
+            cursor->at += 1 + len;
+            return text;
+        }
+    }
+    return shoal_cursor_str_long(cursor);
+}
+
 int64_t shoal_cursor_int(shoal_cursor_t *cursor);  // signed or unsigned that fits
 double shoal_cursor_float(shoal_cursor_t *cursor); // float 32 or 64, or any integer
 bool shoal_cursor_bool(shoal_cursor_t *cursor);
-shoal_slice_t shoal_cursor_str(shoal_cursor_t *cursor);
 shoal_slice_t shoal_cursor_bin(shoal_cursor_t *cursor);
 
+// True, and read, if nil is next.
+static inline bool
+shoal_cursor_nil(shoal_cursor_t *cursor)
+{
+    if (cursor->at >= cursor->end || *cursor->at != 0xc0) {
+        return false;
+    }
+    cursor->at++;
+    return true;
+}
+
 // A str, or nil as the empty slice.
-shoal_slice_t shoal_cursor_str_or_nil(shoal_cursor_t *cursor);
+static inline shoal_slice_t
+shoal_cursor_str_or_nil(shoal_cursor_t *cursor)
+{
+    return shoal_cursor_nil(cursor) ? SHOAL_SLICE_NONE : shoal_cursor_str(cursor);
+}
 
 // The count of an array's elements, or of a map's pairs. A count that cannot fit in the bytes that
 // are left (each element takes at least one) makes the cursor bad.
-uint32_t shoal_cursor_array(shoal_cursor_t *cursor);
-uint32_t shoal_cursor_map(shoal_cursor_t *cursor);
+static inline uint32_t
+shoal_cursor_array(shoal_cursor_t *cursor)
+{
+    if (cursor->at < cursor->end && (*cursor->at & 0xf0U) == 0x90) {
+        uint32_t count = *cursor->at & 15U;
+        if (shoal_cursor_left(cursor) > count) {
+            cursor->at++;
+            return count;
+        }
+    }
+    return shoal_cursor_count_long(cursor, 0xdc, 1);
+}
 
-// True, and read, if nil is next.
-bool shoal_cursor_nil(shoal_cursor_t *cursor);
+static inline uint32_t
+shoal_cursor_map(shoal_cursor_t *cursor)
+{
+    if (cursor->at < cursor->end && (*cursor->at & 0xf0U) == 0x80) {
+        uint32_t pairs = *cursor->at & 15U;
+        if (shoal_cursor_left(cursor) > 2 * (size_t)pairs) {
+            cursor->at++;
+            return pairs;
+        }
+    }
+    return shoal_cursor_count_long(cursor, 0xde, 2);
+}
 
 // Reads one whole value of any kind; its bytes as a slice from shoal_cursor_value().
 void shoal_cursor_skip(shoal_cursor_t *cursor);
