@@ -90,7 +90,7 @@ def depth_of(value):
     return 0
 
 
-def encode(name, payload=None, **fields):
+def encode(name, payload=None, /, **fields):
     """The frames of a message; fields go out as they are, right or wrong."""
     frames = [header(BY_NAME[name].number), msgpack.packb(fields, use_bin_type=True)]
     if payload is not None:
@@ -198,7 +198,7 @@ class Peer:
 
     # -- out
 
-    def send(self, name, payload=None, **fields):
+    def send(self, name, payload=None, /, **fields):
         self.socket.send_multipart(encode(name, payload, **fields))
 
     def send_frames(self, *frames):
@@ -244,7 +244,7 @@ class Peer:
         finally:
             self.inbox.extendleft(reversed([m for m in passed if m.name != "HEARTBEAT"]))
 
-    def expect(self, name, seconds=10.0, **fields):
+    def expect(self, name, seconds=10.0, /, **fields):
         """The next message of that name and with those values."""
         return self.wait_for(
             lambda m: m.name == name and all(getattr(m, k) == v for k, v in fields.items()),
@@ -396,3 +396,79 @@ class Worker(Peer):
 
     def heartbeat(self, *progress):
         self.send("HEARTBEAT", **({"progress": [list(p) for p in progress]} if progress else {}))
+
+
+class Head:
+    """A head that does nothing by itself: a bound ROUTER whose test takes and sends messages. It
+    remembers one worker, the peer that has said HELLO last."""
+
+    def __init__(self, endpoint, heartbeat_ms=100, liveness_ms=2000, lease_ms=60000,
+                 batch_bytes=65536):
+        self.context = zmq.Context.instance()
+        self.socket = self.context.socket(zmq.ROUTER)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self.socket.bind(endpoint)
+        self.times = dict(heartbeat_ms=heartbeat_ms, liveness_ms=liveness_ms, lease_ms=lease_ms,
+                          batch_bytes=batch_bytes, record_bytes=32 << 20)
+        self.id = "python-head"
+        self.worker = None
+        self.hello = None
+        self.taken = 0  # RESULTs up to this number are acknowledged
+        self.acknowledges = True
+        self.answers_heartbeats = True
+        self.inbox = deque()
+
+    def close(self):
+        self.socket.close()
+
+    def send(self, name, payload=None, /, **fields):
+        self.socket.send_multipart([self.worker, *encode(name, payload, **fields)])
+
+    def send_frames(self, *frames):
+        self.socket.send_multipart([self.worker, *frames])
+
+    def take(self, seconds):
+        """The next message of a worker as (identity, Message), heartbeats answered by the way."""
+        if not self.socket.poll(int(max(seconds, 0) * 1000)):
+            raise Late("no message within %.1f s" % seconds)
+        identity, *frames = self.socket.recv_multipart()
+        message = decode(frames, "WORKER")
+        if message.name == "HEARTBEAT" and identity == self.worker and self.answers_heartbeats:
+            self.send("HEARTBEAT", **({"ack": self.taken} if self.taken else {}))
+        elif message.name == "RESULT" and identity == self.worker:
+            if message.seq > self.taken + 1:
+                raise WireError("result %d after %d" % (message.seq, self.taken))
+            if self.acknowledges:
+                self.taken = max(self.taken, message.seq)
+                self.send("ACK", seq=self.taken)
+        return identity, message
+
+    def expect(self, name, seconds=10.0, where=lambda message: True):
+        """The next message of that name; those before it are kept for a later expect()."""
+        for kept in list(self.inbox):
+            if kept[1].name == name and where(kept[1]):
+                self.inbox.remove(kept)
+                self.sender = kept[0]
+                return kept[1]
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                identity, message = self.take(end - time.monotonic())
+            except Late:
+                raise Late("%s did not come in %.0f s; there was %r" % (
+                    name, seconds, [m for _, m in self.inbox]))
+            if message.name == name and where(message):
+                self.sender = identity
+                return message
+            if message.name != "HEARTBEAT":
+                self.inbox.append((identity, message))
+
+    def welcome(self, seconds=10.0):
+        """Waits for a HELLO and answers it."""
+        self.hello = self.expect("HELLO", seconds)
+        self.worker = self.sender
+        if self.hello.role != "worker":
+            raise WireError("not a worker: %r" % self.hello)
+        self.send("WELCOME", head=self.id, **self.times)
+        return self.hello

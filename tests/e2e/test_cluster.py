@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A head that stays: `shoal start`, `status`, `stop`, `--head`, and who dies meanwhile."""
+
+import json
+import os
+import signal
+import sys
+import unittest
+
+from case import EndToEnd, ROOT, processes_of, wait_until
+
+sys.path.insert(0, os.path.join(ROOT, "tests", "proto", "python"))
+
+from shoal_wire import Client  # noqa: E402
+
+
+class Commands(EndToEnd):
+    def started(self):
+        """A head and a worker in the background; returns the endpoint."""
+        done = self.shoal("start", "--head")
+        self.assert_exit(done, 0, "ipc://")
+        self.addCleanup(self.shoal, "stop")
+        words = (done.out + " " + done.err).replace('"', " ").split()
+        return next(word.rstrip(".,") for word in words if word.startswith("ipc://"))
+
+    def test_start_status_ingest_stop(self):
+        endpoint = self.started()
+        self.assert_exit(self.shoal("start", "--address", endpoint), 0)
+        status = self.shoal("status", "--output", "json")
+        self.assert_exit(status, 0)
+        self.assertIsInstance(json.loads(status.out), dict)
+        flow = self.workflow(self.sqlite_source(self.sqlite(10)))
+        for turn in range(2):
+            done = self.ingest(flow, "--head", endpoint)
+            self.assert_exit(done, 0)
+            self.assertEqual(len(self.tables()), 11)
+        self.assert_exit(self.shoal("status"), 0)
+        self.assert_exit(self.shoal("stop"), 0)
+        wait_until(lambda: not processes_of(self.folder), 10, "the end of all processes")
+        self.assertNotEqual(self.shoal("status").status, 0)
+
+    def test_a_second_head_is_refused(self):
+        self.started()
+        done = self.shoal("start", "--head")
+        self.assertNotEqual(done.status, 0, done)
+
+    def test_stop_without_anything_running_says_so(self):
+        done = self.shoal("stop")
+        self.assertNotEqual((done.out + done.err).strip(), "")
+
+    def test_a_head_that_is_not_there_is_told(self):
+        flow = self.workflow(self.sqlite_source(self.sqlite(1)))
+        done = self.ingest(flow, "--head", "ipc://%s/none.sock" % self.folder)
+        self.assertIn(done.status, (1, 2), done)
+        self.assertIn("none.sock", done.err)
+
+    def test_a_head_in_the_open_is_refused_with_a_sentence(self):
+        done = self.shoal("ingest", "-c", self.workflow(self.sqlite_source(self.sqlite(1))),
+                          "--head", "tcp://192.0.2.1:6380")
+        self.assertIn(done.status, (1, 2), done)
+        self.assertNotEqual(done.err.strip(), "")
+
+
+class Processes(EndToEnd):
+    def workers(self, endpoint):
+        with Client(endpoint, id="looker") as client:
+            return client.ask("workers")["workers"]
+
+    def ready(self, head, count):
+        wait_until(lambda: sum(w["state"] in ("ready", "alive")
+                               for w in self.workers(head.endpoint)) == count, 10,
+                   "%d workers" % count)
+
+    def test_a_head_refuses_what_strangers_could_reach(self):
+        for listen in ("tcp://127.0.0.1:*", "tcp://0.0.0.0:*", "ipc:///tmp/shoal-stranger.sock"):
+            with self.subTest(listen):
+                with self.assertRaises(AssertionError) as raised:
+                    self.head(listen=listen)
+                self.assertNotIn("did not stop", str(raised.exception))
+
+    def test_a_head_on_loopback_where_it_is_allowed(self):
+        head = self.head("--insecure-loopback", listen="tcp://127.0.0.1:*")
+        self.assertRegex(head.endpoint, r"^tcp://127\.0\.0\.1:\d+$")
+        self.worker(head.endpoint, "--insecure-loopback", "--slots", "2")
+        self.ready(head, 1)
+
+    def test_the_lifeline_ends_head_and_worker_and_removes_the_socket(self):
+        head = self.head()
+        worker = self.worker(head.endpoint)
+        self.ready(head, 1)
+        self.assertEqual(worker.stop(), 0)
+        self.assertEqual(head.stop(), 0)
+        self.assertFalse(os.path.exists(head.endpoint[len("ipc://"):]))
+
+    def test_terminate_ends_head_and_worker_with_exit_0(self):
+        head = self.head()
+        worker = self.worker(head.endpoint)
+        self.ready(head, 1)
+        for program in (worker, head):
+            program.process.send_signal(signal.SIGTERM)
+            self.assertEqual(program.process.wait(10), 0)
+
+    # R-4.5
+    def test_workers_register_again_at_a_head_that_was_killed_and_started_again(self):
+        head = self.head()
+        worker = self.worker(head.endpoint)
+        self.ready(head, 1)
+        before = self.workers(head.endpoint)[0]["id"]
+        head.kill()
+        again = self.head()
+        self.assertEqual(again.endpoint, head.endpoint)
+        self.ready(again, 1)
+        self.assertEqual(self.workers(again.endpoint)[0]["id"], before)
+        self.assertIsNone(worker.process.poll())
+
+    def test_a_killed_worker_is_started_again_by_its_supervisor(self):
+        head = self.head()
+        worker = self.worker(head.endpoint)
+        self.ready(head, 1)
+
+        def children():
+            with open("/proc/%d/task/%d/children" % ((worker.process.pid,) * 2)) as file:
+                return [int(pid) for pid in file.read().split()]
+        first = wait_until(children, 5, "a worker below the supervisor")
+        os.kill(first[0], signal.SIGKILL)
+        wait_until(lambda: children() and children() != first, 10, "a new worker")
+        self.ready(head, 1)
+
+    def test_a_worker_waits_for_a_head_that_comes_later(self):
+        os.makedirs(self.path("head"), mode=0o700)
+        endpoint = "ipc://%s/head.sock" % self.path("head")
+        self.worker(endpoint)
+        head = self.head()
+        self.ready(head, 1)
+
+    def test_wrong_usage_of_the_programs_is_exit_2_and_says_what(self):
+        import subprocess
+        from case import program
+        for name, arguments in (("shoal-head", []), ("shoal-head", ["--listen"]),
+                                ("shoal-head", ["--nonsense"]), ("shoal-worker", []),
+                                ("shoal-worker", ["--connect", "nowhere"]),
+                                ("shoal-worker", ["--connect", "ipc:///x", "--slots", "-1"]),
+                                ("shoal-worker", ["--nonsense"])):
+            with self.subTest(name, arguments=arguments):
+                done = subprocess.run([program(name), *arguments], capture_output=True,
+                                      stdin=subprocess.DEVNULL, timeout=20)
+                self.assertEqual(done.returncode, 2, done)
+                self.assertNotEqual(done.stderr, b"")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Output that cannot be written: said before work starts where it can be known; what was
+collected is kept and named otherwise."""
+
+import os
+import resource
+import sqlite3
+import unittest
+
+from case import EndToEnd
+
+
+class Output(EndToEnd):
+    def refused(self, out, *words):
+        flow = self.workflow(self.sqlite_source(self.sqlite(5)), out=out)
+        done = self.ingest(flow)
+        self.assertIn(done.status, (1, 2), done)
+        for word in words:
+            self.assertIn(word, done.err, done)
+        return done
+
+    def test_a_missing_folder_is_said_before_the_work(self):
+        self.refused("none/out.jsonl", "none", "No such file")
+
+    def test_a_folder_in_its_place_is_said_before_the_work(self):
+        os.mkdir(self.path("taken"))
+        self.refused("taken", "taken", "directory")
+
+    @unittest.skipIf(os.geteuid() != 0, "only root can become somebody else")
+    def test_a_folder_without_permission_is_said_before_the_work(self):
+        flow = self.workflow(self.sqlite_source(self.sqlite(5)), out="shut/out.jsonl")
+        os.mkdir(self.path("shut"), mode=0o555)
+        for path in (self.folder, self.path("small.db"), flow):
+            os.chown(path, 65534, 65534)
+        done = self.shoal("ingest", "-c", flow, user=65534, group=65534, extra_groups=[])
+        self.assertIn(done.status, (1, 2), done)
+        self.assertIn("ermission denied", done.err)
+
+    @unittest.skipIf(os.geteuid() == 0, "root writes everywhere; the test above does it")
+    def test_a_read_only_folder_is_said_before_the_work(self):
+        os.mkdir(self.path("shut"), mode=0o555)
+        self.refused("shut/out.jsonl", "ermission denied")
+
+    def test_a_full_disk_keeps_what_was_collected_and_says_so(self):
+        """A limit of the file size stands for the full disk: write() fails in the middle."""
+        base = sqlite3.connect(self.path("small.db"))
+        for n in range(400):
+            base.execute("CREATE TABLE t%03d (%s)" % (n, ", ".join(
+                "a_rather_long_name_of_a_column_%d TEXT" % c for c in range(30))))
+        base.commit()
+        base.close()
+        flow = self.workflow(self.sqlite_source(self.path("small.db")))
+
+        def limited():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (200000, 200000))
+        done = self.shoal("ingest", "-c", flow, preexec_fn=limited)
+        self.assertEqual(done.status, 1, done)
+        self.assertIn("out.jsonl", done.err)
+        self.assertRegex(done.err, r"(?i)too large|no space|cannot write|limit")
+        self.assertFalse(os.path.exists(self.path("out.jsonl")))
+
+    def test_a_device_that_is_always_full_is_told(self):
+        flow = self.workflow(self.sqlite_source(self.sqlite(5)))
+        with open("/dev/full", "wb") as full:
+            done = self.shoal("ingest", "-c", flow, "-o", "-", stdout=full)
+        self.assertEqual(done.status, 1, done)
+        self.assertIn("No space left", done.err)
+
+    def test_a_reader_that_goes_away_is_told(self):
+        flow = self.workflow(self.sqlite_source(self.sqlite(5)))
+        read_end, write_end = os.pipe()
+        os.close(read_end)
+        done = self.shoal("ingest", "-c", flow, "-o", "-", stdout=write_end)
+        os.close(write_end)
+        self.assertEqual(done.status, 1, done)
+        self.assertIn("roken pipe", done.err)
+
+    def test_an_older_result_is_replaced_only_by_a_whole_one(self):
+        self.write("out.jsonl", "old\n")
+        bad = self.workflow(self.sqlite_source(self.path("none.db")), "bad.yaml")
+        self.assertNotEqual(self.ingest(bad).status, 0)
+        with open(self.path("out.jsonl")) as file:
+            self.assertEqual(file.read(), "old\n")
+        good = self.workflow(self.sqlite_source(self.sqlite(3)), "good.yaml")
+        self.assert_exit(self.ingest(good), 0)
+        self.assertEqual(len(self.tables()), 4)
+        self.assert_no_partial()
+
+
+if __name__ == "__main__":
+    unittest.main()
