@@ -114,6 +114,7 @@ push(shoal_queue_t *queue, void *message)
     if (queue->count == queue->size) {
         grow(queue);
     }
+    assert(queue->count < queue->size);
     queue->ring[(queue->first + queue->count) % queue->size] = message;
     queue->count++;
     set_raised(queue);

@@ -149,7 +149,7 @@ write_float(double value, shoal_buffer_t *out)
          precision++) { // the shortest that reads back the same
         (void)snprintf(digits, sizeof(digits), "%.*g", precision, value);
         double back = strtod(digits, NULL);
-        if (memcmp(&back, &value, sizeof(value)) == 0) {
+        if (back == value) {
             break;
         }
     }
@@ -269,6 +269,7 @@ write_value(shoal_cursor_t *cursor, shoal_buffer_t *out, shoal_status_t *status)
             open[depth++] = (open_container_t){count, is_map, true};
             shoal_buffer_append_byte(out, is_map ? '{' : '[');
         }
+        // cppcheck-suppress uninitvar; an entry below `depth` has been written
         while (depth > 0 && open[depth - 1].left == 0) {
             shoal_buffer_append_byte(out, open[--depth].is_map ? '}' : ']');
         }

@@ -244,7 +244,7 @@ unknown_key(check_t *check, const entry_t *table, const shoal_node_t *node, shoa
     const char *names[KEYS_MAX + 1];
     size_t count = 0;
     shoal_buffer_t known = SHOAL_BUFFER_INIT;
-    for (; table[count].key && count < KEYS_MAX; count++) {
+    for (; count < KEYS_MAX && table[count].key; count++) {
         names[count] = table[count].key;
         shoal_buffer_append_format(&known, "%s%s", count ? ", " : "", table[count].key);
     }

@@ -21,7 +21,10 @@ typedef struct walk {
 static const char *
 value_of(const walk_t *walk, const char *name)
 {
-    return walk->rules->variable ? walk->rules->variable(walk->rules->ctx, name) : getenv(name);
+    if (walk->rules->variable) {
+        return walk->rules->variable(walk->rules->ctx, name);
+    }
+    return getenv(name); // NOLINT(concurrency-mt-unsafe): nobody sets variables
 }
 
 static bool
