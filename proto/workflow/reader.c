@@ -518,6 +518,10 @@ bool
 shoal_document_read(const char *name, shoal_slice_t text, shoal_document_t **ret_document,
                     shoal_status_t *status)
 {
+    if (text.len >= 3 && memcmp(text.ptr, "\xef\xbb\xbf", 3) == 0) {
+        text.ptr += 3; // libyaml would count the byte order mark as a column
+        text.len -= 3;
+    }
     reader_t *reader = shoal_alloc(sizeof(*reader));
     reader->document = shoal_document_new(name);
     reader->text = text;
