@@ -14,7 +14,8 @@
 //
 // Blocking: only operations marked "may block" may wait, and only through host->wait(), so that the
 // runtime can tell a waiting slot from a hung one, and can cancel it. Long computing calls
-// host->progress() now and then. Every operation that fails sets the status: its class decides what
+// host->progress() now and then. After a failed or cancelled operation the instance is used again:
+// the next one must find its own way (connect anew, say). Every operation that fails sets the status: its class decides what
 // the runtime does (proto/base/status.h), its key, if any, names an option.
 //
 // Threads: see above.  Logging: through the host only.
@@ -224,5 +225,8 @@ typedef struct shoal_connector {
     const shoal_option_t *options;
     const shoal_option_t *sharding; // sources: the `sharding` section; NULL: not looked at
 } shoal_connector_t;
+
+// What the module exports.
+extern SHOAL_CONNECTOR_EXPORT const shoal_connector_t shoal_connector;
 
 #endif

@@ -1,0 +1,493 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// pipeline.c - see pipeline.h.
+//
+// The hot path is emit(): per record it allocates nothing and takes no lock. The source writes into
+// one buffer, each processor that replaces a record into another, and a collected sink straight
+// into the batch that is sent.
+
+#include "worker/pipeline.h"
+
+#include <assert.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "proto/base/alloc.h"
+#include "proto/record/cursor.h"
+#include "proto/record/writer.h"
+#include "worker/books.h"
+#include "worker/chain.h"
+#include "worker/discovery.h"
+#include "worker/stream.h"
+
+#define BUFFER_KEPT_BYTES   1048576 // a record buffer that grew beyond is freed with its call
+#define CLOSING_WAIT_MS_MAX 2000    // of one wait outside of a call
+
+typedef struct pipeline {
+    shoal_modules_t *modules;
+    shoal_buffer_t args;
+    bool is_open;
+    shoal_chain_t chain;
+    shoal_host_t host;
+
+    // Of the call that runs.
+    const shoal_call_t *call; // NULL between calls
+    shoal_books_t books;
+    shoal_stream_t stream;
+    shoal_emitter_t emitter;
+    shoal_buffer_t record;    // what the source writes
+    shoal_buffer_t spares[2]; // what processors make of it, in turn
+    uint64_t delivered;
+    bool is_limited; // as many were delivered as may be
+    bool has_failed; // a record's failure ended the call; the source has to stop
+    shoal_status_t failure;
+} pipeline_t;
+
+// ---- what connectors may ask for
+
+// Outside of a call (close) nobody can cancel: waits, but not for long.
+static bool
+wait_outside(int fd, short events, uint64_t timeout_ms, shoal_status_t *status)
+{
+    struct pollfd item = {fd, events, 0};
+    int limit_ms = timeout_ms < CLOSING_WAIT_MS_MAX ? (int)timeout_ms : CLOSING_WAIT_MS_MAX;
+    return poll(&item, 1, limit_ms) == 1 ||
+           shoal_fail(status, SHOAL_TIMEOUT, "nothing came for %d ms", limit_ms);
+}
+
+// A source that waits must not hold back what it has found: the batch goes when it is due.
+static bool
+host_wait(void *ctx, int fd, short events, uint64_t timeout_ms, shoal_status_t *status)
+{
+    pipeline_t *pipeline = ctx;
+    const shoal_call_t *call = pipeline->call;
+    if (!call) {
+        return wait_outside(fd, events, timeout_ms, status);
+    }
+    uint64_t due_ms = shoal_stream_due(&pipeline->stream);
+    if (due_ms >= timeout_ms) {
+        return call->wait(call->ctx, fd, events, timeout_ms, status);
+    }
+    if (due_ms > 0) {
+        if (call->wait(call->ctx, fd, events, due_ms, status)) {
+            return true;
+        }
+        if (status->code != SHOAL_TIMEOUT) {
+            return false;
+        }
+        shoal_status_clear(status);
+    }
+    if (!shoal_stream_flush(&pipeline->stream, status)) {
+        return false;
+    }
+    timeout_ms -= timeout_ms == SHOAL_TIME_NEVER ? 0 : due_ms;
+    return call->wait(call->ctx, fd, events, timeout_ms, status);
+}
+
+static bool
+host_is_cancelled(void *ctx)
+{
+    const pipeline_t *pipeline = ctx;
+    return pipeline->call && pipeline->call->is_cancelled(pipeline->call->ctx);
+}
+
+static void
+host_progress(void *ctx)
+{
+    const pipeline_t *pipeline = ctx;
+    if (pipeline->call) {
+        pipeline->call->progress(pipeline->call->ctx);
+    }
+}
+
+static void SHOAL_PRINTF(2, 3) host_warn(void *ctx, const char *format, ...)
+{
+    pipeline_t *pipeline = ctx;
+    char text[SHOAL_BOOKS_TEXT_MAX + 1];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    shoal_books_warn(&pipeline->books, text);
+}
+
+static void
+host_fact(void *ctx, const char *name, const char *value)
+{
+    pipeline_t *pipeline = ctx;
+    shoal_books_fact(&pipeline->books, name, value);
+}
+
+// ---- records
+
+static shoal_buffer_t *
+emitter_begin(void *ctx)
+{
+    pipeline_t *pipeline = ctx;
+    shoal_buffer_clear(&pipeline->record);
+    return &pipeline->record;
+}
+
+static bool
+fail_call(pipeline_t *pipeline, const shoal_status_t *status)
+{
+    if (!pipeline->has_failed) {
+        pipeline->has_failed = true;
+        pipeline->failure = *status;
+    }
+    return false;
+}
+
+// A record's name for people: its field `name`, or what there is instead of it.
+static void
+record_name(shoal_slice_t record, char *out, size_t size)
+{
+    shoal_slice_t value = SHOAL_SLICE_NONE;
+    shoal_slice_t text = SHOAL_SLICE("(a record without a name)");
+    if (shoal_map_find(record, "name", &value)) {
+        shoal_cursor_t cursor = shoal_cursor_over(value);
+        shoal_slice_t name = shoal_cursor_str(&cursor);
+        text = cursor.is_bad ? text : name;
+    }
+    (void)snprintf(out, size, "%.*s", SHOAL_SLICE_ARGS(text));
+}
+
+// What a record's failure means: of class data, the record is given up and the call goes on.
+static bool
+give_up(pipeline_t *pipeline, shoal_scope_t scope, shoal_slice_t record, shoal_status_t *status)
+{
+    if (status->error_class != SHOAL_DATA) {
+        return fail_call(pipeline, status);
+    }
+    char name[SHOAL_BOOKS_TEXT_MAX + 1];
+    record_name(record, name, sizeof(name));
+    shoal_books_count(&pipeline->books, scope, SHOAL_COUNT_FAILED, 1);
+    shoal_books_error(&pipeline->books, name, status);
+    shoal_status_clear(status);
+    return true;
+}
+
+typedef enum step { STEP_DONE, STEP_DROPPED, STEP_FAILED } step_t;
+
+// Sends *record through the processors; it is what the last of them made of it.
+static step_t
+run_processors(pipeline_t *pipeline, shoal_slice_t *record, shoal_status_t *status)
+{
+    const shoal_chain_t *chain = &pipeline->chain;
+    unsigned spare = 0;
+    for (size_t i = 0; i < chain->processor_count; i++) {
+        const shoal_link_t *link = &chain->processors[i];
+        shoal_buffer_t *out = &pipeline->spares[spare];
+        shoal_verdict_t verdict = SHOAL_VERDICT_KEEP;
+        shoal_buffer_clear(out);
+        if (!link->connector->processor->process(link->instance, *record, out, &verdict, status)) {
+            return STEP_FAILED;
+        }
+        if (verdict == SHOAL_VERDICT_DROP) {
+            return STEP_DROPPED;
+        }
+        if (verdict == SHOAL_VERDICT_REPLACE) {
+            *record = shoal_buffer_slice(out);
+            spare ^= 1;
+        }
+    }
+    return STEP_DONE;
+}
+
+static bool
+run_sink(pipeline_t *pipeline, shoal_slice_t record, shoal_status_t *status)
+{
+    const shoal_link_t *link = &pipeline->chain.sink;
+    const shoal_sink_ops_t *sink = link->connector->sink;
+    if (!sink->is_collected) {
+        return pipeline->host.is_dry_run || sink->write(link->instance, record, NULL, status);
+    }
+    if (!sink->write(link->instance, record, shoal_stream_out(&pipeline->stream), status)) {
+        shoal_stream_undo(&pipeline->stream);
+        return false;
+    }
+    return shoal_stream_commit(&pipeline->stream, status);
+}
+
+static bool
+has_room_for_scopes(const pipeline_t *pipeline, shoal_status_t *status)
+{
+    return !pipeline->books.is_full ||
+           shoal_fail(status, SHOAL_LIMIT, "one shard counts in more than %d scopes",
+                      SHOAL_BOOKS_SCOPES_MAX);
+}
+
+static bool
+emit(void *ctx, shoal_scope_t scope, const char *kind, shoal_status_t *status)
+{
+    pipeline_t *pipeline = ctx;
+    const shoal_call_t *call = pipeline->call;
+    if (pipeline->has_failed) {
+        *status = pipeline->failure;
+        return false;
+    }
+    if (pipeline->is_limited || call->is_cancelled(call->ctx)) {
+        shoal_fail(status, SHOAL_CANCELLED, "the call was cancelled");
+        return pipeline->is_limited ? false : fail_call(pipeline, status);
+    }
+    call->progress(call->ctx);
+    shoal_slice_t record = shoal_buffer_slice(&pipeline->record);
+    step_t step = run_processors(pipeline, &record, status);
+    if (step == STEP_DROPPED) {
+        shoal_books_count(&pipeline->books, scope, SHOAL_COUNT_FILTERED, 1);
+    } else if (step == STEP_FAILED || !run_sink(pipeline, record, status)) {
+        return give_up(pipeline, scope, record, status);
+    } else {
+        shoal_books_count(&pipeline->books, scope, SHOAL_COUNT_DELIVERED, 1);
+        shoal_books_kind(&pipeline->books, kind);
+        pipeline->delivered++;
+    }
+    if (!has_room_for_scopes(pipeline, status)) {
+        return fail_call(pipeline, status);
+    }
+    if (call->limit > 0 && pipeline->delivered >= call->limit) {
+        pipeline->is_limited = true;
+        return shoal_fail(status, SHOAL_CANCELLED,
+                          "%llu records are delivered, more are not wanted",
+                          (unsigned long long)call->limit);
+    }
+    return true;
+}
+
+static void
+emitter_tally(void *ctx, shoal_scope_t scope, shoal_tally_t what, uint64_t count)
+{
+    static const shoal_count_t counts[] = {
+        [SHOAL_TALLY_FILTERED] = SHOAL_COUNT_FILTERED,
+        [SHOAL_TALLY_VANISHED] = SHOAL_COUNT_VANISHED,
+        [SHOAL_TALLY_APPEARED] = SHOAL_COUNT_APPEARED,
+    };
+    pipeline_t *pipeline = ctx;
+    shoal_books_count(&pipeline->books, scope, counts[what], count);
+}
+
+static void
+emitter_failed(void *ctx, shoal_scope_t scope, const char *name, const shoal_status_t *why)
+{
+    pipeline_t *pipeline = ctx;
+    shoal_books_count(&pipeline->books, scope, SHOAL_COUNT_FAILED, 1);
+    shoal_books_error(&pipeline->books, name, why);
+}
+
+// ---- the methods
+
+static bool
+check(pipeline_t *pipeline, shoal_slice_t args, shoal_status_t *status)
+{
+    (void)args;
+    const shoal_chain_t *chain = &pipeline->chain;
+    for (size_t i = 0; i < chain->warning_count; i++) {
+        shoal_books_warn(&pipeline->books, chain->warnings[i]);
+    }
+    const shoal_sink_ops_t *sink = chain->sink.connector->sink;
+    return chain->source.connector->source->check(chain->source.instance, status) &&
+           (!sink->check || sink->check(chain->sink.instance, status));
+}
+
+static bool
+discover(pipeline_t *pipeline, shoal_slice_t args, shoal_status_t *status)
+{
+    const shoal_link_t *link = &pipeline->chain.source;
+    shoal_slice_t resume = SHOAL_SLICE_NONE;
+    if (shoal_map_find(args, "resume", &resume) && resume.len == 1 &&
+        (unsigned char)resume.ptr[0] == 0xc0) {
+        resume = SHOAL_SLICE_NONE;
+    }
+    shoal_stream_start(&pipeline->stream, pipeline->call, SHOAL_PIPELINE_CUT_BYTES,
+                       SHOAL_DISCOVERY_LINGER_MS, false);
+    shoal_finder_t finder;
+    shoal_finder_init(&finder, &pipeline->stream);
+    bool done = link->connector->source->discover(link->instance, resume, &finder.to, status);
+    if (finder.has_failed) {
+        *status = finder.failure;
+        return false;
+    }
+    return done && shoal_stream_flush(&pipeline->stream, status);
+}
+
+static bool
+flush_sink(const pipeline_t *pipeline, shoal_status_t *status)
+{
+    const shoal_link_t *link = &pipeline->chain.sink;
+    const shoal_sink_ops_t *sink = link->connector->sink;
+    return sink->is_collected || pipeline->host.is_dry_run || !sink->flush ||
+           sink->flush(link->instance, status);
+}
+
+static bool
+read_shard(pipeline_t *pipeline, shoal_stage_t stage, shoal_slice_t args, shoal_status_t *status)
+{
+    const shoal_link_t *link = &pipeline->chain.source;
+    bool done =
+        link->connector->source->read(link->instance, stage, args, &pipeline->emitter, status);
+    if (pipeline->has_failed) {
+        *status = pipeline->failure;
+        return false;
+    }
+    if (!done && !(pipeline->is_limited && status->code == SHOAL_CANCELLED)) {
+        return false;
+    }
+    shoal_status_clear(status);
+    return has_room_for_scopes(pipeline, status) && shoal_stream_flush(&pipeline->stream, status) &&
+           flush_sink(pipeline, status);
+}
+
+static bool
+prepare(pipeline_t *pipeline, shoal_slice_t args, shoal_status_t *status)
+{
+    return read_shard(pipeline, SHOAL_STAGE_PREPARE, args, status);
+}
+
+static bool
+map(pipeline_t *pipeline, shoal_slice_t args, shoal_status_t *status)
+{
+    return read_shard(pipeline, SHOAL_STAGE_MAP, args, status);
+}
+
+static bool
+link_up(pipeline_t *pipeline, shoal_slice_t args, shoal_status_t *status)
+{
+    return read_shard(pipeline, SHOAL_STAGE_LINK, args, status);
+}
+
+static bool
+finish(pipeline_t *pipeline, shoal_slice_t args, shoal_status_t *status)
+{
+    (void)args;
+    return flush_sink(pipeline, status);
+}
+
+typedef struct method {
+    const char *name;
+    bool (*run)(pipeline_t *pipeline, shoal_slice_t args, shoal_status_t *status);
+} method_t;
+
+static const method_t methods[] = {
+    {"check", check}, {"discover", discover}, {"prepare", prepare},
+    {"map", map},     {"link", link_up},      {"finish", finish},
+};
+
+static const char *const method_names[] = {"check", "discover", "prepare", "map",
+                                           "link",  "finish",   NULL};
+
+// ---- the class
+
+static bool
+construct(void *ctx, shoal_slice_t args, void **ret_self, shoal_status_t *status)
+{
+    (void)status; // the arguments are read by the first call, which may wait and warn
+    pipeline_t *pipeline = shoal_alloc(sizeof(*pipeline));
+    pipeline->modules = ctx;
+    shoal_buffer_append_slice(&pipeline->args, args);
+    pipeline->host = (shoal_host_t){.ctx = pipeline,
+                                    .wait = host_wait,
+                                    .is_cancelled = host_is_cancelled,
+                                    .progress = host_progress,
+                                    .warn = host_warn,
+                                    .fact = host_fact};
+    pipeline->emitter = (shoal_emitter_t){.ctx = pipeline,
+                                          .begin = emitter_begin,
+                                          .record = emit,
+                                          .tally = emitter_tally,
+                                          .failed = emitter_failed};
+    *ret_self = pipeline;
+    return true;
+}
+
+static void
+trim(shoal_buffer_t *buffer)
+{
+    if (buffer->size > BUFFER_KEPT_BYTES) {
+        shoal_buffer_fini(buffer);
+    }
+}
+
+static void
+destroy(void *self)
+{
+    pipeline_t *pipeline = self;
+    if (pipeline) {
+        shoal_chain_close(&pipeline->chain);
+        shoal_books_fini(&pipeline->books);
+        shoal_stream_fini(&pipeline->stream);
+        shoal_buffer_fini(&pipeline->args);
+        shoal_buffer_fini(&pipeline->record);
+        shoal_buffer_fini(&pipeline->spares[0]);
+        shoal_buffer_fini(&pipeline->spares[1]);
+        free(pipeline);
+    }
+}
+
+// The result's map: the common keys, and for check what kind of sink it is.
+static void
+write_result(const pipeline_t *pipeline, bool is_check, shoal_buffer_t *result)
+{
+    shoal_write_map(result, shoal_books_pairs(&pipeline->books) + (is_check ? 1 : 0));
+    if (is_check) {
+        shoal_write_key(result, "collected");
+        shoal_write_bool(result, pipeline->chain.sink.connector->sink->is_collected);
+    }
+    shoal_books_write(&pipeline->books, result);
+}
+
+static bool
+open_once(pipeline_t *pipeline, shoal_status_t *status)
+{
+    if (!pipeline->is_open) {
+        pipeline->is_open =
+            shoal_chain_open(&pipeline->chain, pipeline->modules,
+                             shoal_buffer_slice(&pipeline->args), &pipeline->host, status);
+    }
+    return pipeline->is_open;
+}
+
+static bool
+call(void *self, const shoal_call_t *context, const char *name, shoal_slice_t args,
+     shoal_buffer_t *result, shoal_status_t *status)
+{
+    pipeline_t *pipeline = self;
+    const method_t *method = methods;
+    while (strcmp(method->name, name) != 0) { // the worker has checked it against our table
+        method++;
+    }
+    pipeline->call = context;
+    pipeline->delivered = 0;
+    pipeline->is_limited = false;
+    pipeline->has_failed = false;
+    shoal_books_clear(&pipeline->books);
+    bool done = open_once(pipeline, status);
+    if (done) {
+        shoal_stream_start(&pipeline->stream, context, SHOAL_PIPELINE_CUT_BYTES,
+                           SHOAL_PIPELINE_LINGER_MS, pipeline->host.is_dry_run);
+        done = method->run(pipeline, args, status);
+    }
+    if (done) {
+        write_result(pipeline, method == methods, result);
+    }
+    trim(&pipeline->record);
+    trim(&pipeline->spares[0]);
+    trim(&pipeline->spares[1]);
+    shoal_stream_fini(&pipeline->stream);
+    pipeline->stream = (shoal_stream_t){0};
+    pipeline->call = NULL;
+    return done;
+}
+
+shoal_class_t
+shoal_pipeline_class(shoal_modules_t *modules)
+{
+    assert(modules);
+    return (shoal_class_t){.abi = SHOAL_CLASS_ABI,
+                           .name = "pipeline",
+                           .methods = method_names,
+                           .ctx = modules,
+                           .construct = construct,
+                           .destroy = destroy,
+                           .call = call};
+}
