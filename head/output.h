@@ -52,7 +52,7 @@ typedef struct shoal_piece {
 } shoal_piece_t;
 
 // What the hub does for the outputs. Called from shoal_outputs_run() only, so a handler never sees
-// its own structures change under it; a hook may call any function below but run and destroy.
+// its own structures change under it. A hook must not call functions of this header.
 typedef struct shoal_output_hooks {
     void *ctx;
     // Send GRANT to the attempt `owner` (of shoal_draft_new()); never called after the draft's end.

@@ -4,8 +4,8 @@
 //
 // Each job has files spool-<job>-<n>.seg; each batch in them is a header (who wrote it, its length,
 // checksums of header and payload) and its payload, so that a journal can find out after a crash
-// what is whole. A batch is named by its place. A segment is removed when it is sealed and none of
-// its batches is wanted any more, or when its job is forgotten. Without a journal nothing refers to
+// what is whole. A batch is named by its place. A segment is removed when none of its batches is
+// wanted any more, or when its job is forgotten. Without a journal nothing refers to
 // old files: segments found at the start are removed, and so are this one's at the end.
 //
 // Threads: one owner, the scribe. Every call may block on the disk.  Logging: none.
@@ -23,7 +23,7 @@
 #define SHOAL_SPOOL_SEGMENT_BYTES 67108864 // a segment is sealed once it has reached this
 #define SHOAL_SPOOL_HEADER_BYTES  64       // before each payload, see spool.c
 #define SHOAL_SPOOL_OPEN_MAX      64       // segment files open at once
-#define SHOAL_SPOOL_GROUP_MAX     256      // batches of one append
+#define SHOAL_SPOOL_GROUP_MAX     64       // batches of one append
 
 typedef struct shoal_spool shoal_spool_t;
 
@@ -56,8 +56,8 @@ SHOAL_MUST_CHECK bool shoal_spool_new(const shoal_spool_config_t *config, shoal_
 void shoal_spool_destroy(shoal_spool_t **spool); // removes its files
 
 // Writes up to SHOAL_SPOOL_GROUP_MAX batches of one job, one write for all that fit a segment, and
-// sets their places. *ret_written says how many are whole, also on failure; the others were not
-// written and may be tried again.
+// sets their places. *ret_written says how many are whole, also on failure (the first ones); the
+// others were not written and may be tried again.
 //   SHOAL_LIMIT  limit_bytes is reached, or the disk is full (transient)
 //   SHOAL_IO     the disk fails in another way
 SHOAL_MUST_CHECK bool shoal_spool_append(shoal_spool_t *spool, uint64_t job,
