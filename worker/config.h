@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// config.h - the command line of shoal-worker.
+//
+// One table in config.c lists the options; from it come the parsing and its errors.
+//
+// Threads: a value, read-only after it was filled.  Logging: none.
+
+#ifndef SHOAL_WORKER_CONFIG_H
+#define SHOAL_WORKER_CONFIG_H
+
+#include <stdint.h>
+
+#include "proto/base/buffer.h"
+#include "proto/base/log.h"
+#include "proto/base/status.h"
+
+#define SHOAL_LABELS_MAX      64
+#define SHOAL_LABEL_BYTES_MAX 128  // of "key=value"
+#define SHOAL_WORKER_NAME_MAX 128  // bytes
+#define SHOAL_ENDPOINT_MAX    1024 // bytes
+
+typedef struct shoal_worker_config {
+    const char *connect; // texts are borrowed from argv
+    const char *name;
+    const char *connectors;
+    const char *template_type;
+    const char *labels[SHOAL_LABELS_MAX]; // "key=value"
+    size_t label_count;
+    uint32_t slots; // 0: as many as there are processors
+    int lifeline_fd;
+    bool insecure_loopback;
+    bool wants_list;
+    bool wants_help;
+    bool wants_version;
+    bool only_informs; // prints something and ends, needs no head
+    shoal_log_level_t log_level;
+} shoal_worker_config_t;
+
+// Fills `ret_config` from the command line.
+//   SHOAL_INVALID  an unknown option, a missing or malformed value, no --connect
+SHOAL_MUST_CHECK bool shoal_worker_config_parse(int argc, char **argv,
+                                                shoal_worker_config_t *ret_config,
+                                                shoal_status_t *status);
+
+// Refuses an endpoint that a stranger could stand behind: ipc must be in a directory that is ours
+// and closed to others; tcp works on loopback only, and only with `insecure_loopback`.
+//   SHOAL_INVALID      not an endpoint, or its path is too long
+//   SHOAL_DENIED       others can enter the directory, or it is not ours
+//   SHOAL_UNSUPPORTED  tcp without keys
+//   SHOAL_NOT_FOUND    there is no such directory
+SHOAL_MUST_CHECK bool shoal_worker_config_check_endpoint(const char *endpoint,
+                                                         bool insecure_loopback,
+                                                         shoal_status_t *status);
+
+// Appends the labels as a msgpack map of texts; nothing if there are none.
+void shoal_worker_config_labels(const shoal_worker_config_t *config, shoal_buffer_t *out);
+
+// The text of --help.
+const char *shoal_worker_config_help(void);
+
+#endif

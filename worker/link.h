@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// link.h - the main thread of the worker process: its loop over the connection to the head, the
+// slots' news, signals and the lifeline.
+//
+// SIGTERM or SIGINT drains: what has not started is given back, what runs finishes, then it ends.
+// A second one, or the end of the lifeline, ends the process at once.
+//
+// Threads: the process's first.  Logging: LINK-* events.
+
+#ifndef SHOAL_WORKER_LINK_H
+#define SHOAL_WORKER_LINK_H
+
+#include <sys/types.h>
+
+#include "worker/session.h"
+
+typedef struct shoal_link_config {
+    const char *endpoint;
+    shoal_identity_t identity;
+    int lifeline_fd;  // read end of a pipe; -1: none
+    pid_t supervisor; // its signals do not count as a person's second one; 0: none
+    shoal_log_t *log;
+} shoal_link_config_t;
+
+// Runs until drained (true) or broken. Blocks SIGTERM and SIGINT in the calling thread and in those
+// it starts; does not return at all when the process is to end at once.
+//   SHOAL_INVALID   the endpoint is malformed
+//   SHOAL_IO        no descriptors or threads left
+//   SHOAL_INTERNAL  the ZeroMQ library refuses
+SHOAL_MUST_CHECK bool shoal_link_run(const shoal_link_config_t *config, shoal_status_t *status);
+
+#endif

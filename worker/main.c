@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// main.c - shoal-worker: reads the command line, then supervises the worker that runs the calls.
+
+#include <fcntl.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "proto/record/writer.h"
+#include "worker/config.h"
+#include "worker/link.h"
+#include "worker/pipeline.h"
+#include "worker/supervisor.h"
+
+#define EXIT_USAGE 2
+#define ID_BYTES   16
+
+typedef struct program {
+    shoal_worker_config_t config;
+    char id[2 * ID_BYTES + 1]; // of the worker, in all its processes
+    shoal_log_t *log;
+} program_t;
+
+// How the process before this one ended, for HELLO: empty if there was none.
+static void
+write_last_exit(const shoal_exit_t *last, shoal_buffer_t *out)
+{
+    if (last->pid == 0) {
+        return;
+    }
+    shoal_write_map(out, 3);
+    shoal_write_key(out, "incarnation");
+    shoal_write_uint(out, last->incarnation);
+    shoal_write_key(out, "pid");
+    shoal_write_uint(out, (uint64_t)last->pid);
+    if (last->signal > 0) {
+        shoal_write_key(out, "signal");
+        shoal_write_uint(out, (uint64_t)last->signal);
+    } else {
+        shoal_write_key(out, "status");
+        shoal_write_uint(out, (uint64_t)last->status);
+    }
+}
+
+static void
+write_name(const shoal_worker_config_t *config, char name[SHOAL_WORKER_NAME_MAX + 1])
+{
+    char host[64] = "localhost";
+    (void)gethostname(host, sizeof(host) - 1);
+    if (config->name) {
+        (void)snprintf(name, SHOAL_WORKER_NAME_MAX + 1, "%s", config->name);
+    } else {
+        (void)snprintf(name, SHOAL_WORKER_NAME_MAX + 1, "%s:%d", host, (int)getpid());
+    }
+}
+
+// The connectors that stand beside the program, or where the command line says.
+static bool
+open_modules(const shoal_worker_config_t *config, shoal_modules_t **ret_modules,
+             shoal_status_t *status)
+{
+    shoal_buffer_t directory = SHOAL_BUFFER_INIT;
+    if (config->connectors) {
+        shoal_buffer_append_text(&directory, config->connectors);
+    } else if (!shoal_modules_directory(&directory, status)) {
+        shoal_buffer_fini(&directory);
+        return false;
+    }
+    *ret_modules = shoal_modules_new(shoal_buffer_text(&directory));
+    shoal_buffer_fini(&directory);
+    return true;
+}
+
+static bool
+run_link(const program_t *program, const shoal_birth_t *birth, shoal_modules_t *modules,
+         shoal_status_t *status)
+{
+    const shoal_worker_config_t *config = &program->config;
+    shoal_class_t pipeline = shoal_pipeline_class(modules);
+    const shoal_class_t *classes[] = {&pipeline};
+    shoal_buffer_t labels = SHOAL_BUFFER_INIT;
+    shoal_buffer_t last_exit = SHOAL_BUFFER_INIT;
+    char name[SHOAL_WORKER_NAME_MAX + 1];
+    write_name(config, name);
+    shoal_worker_config_labels(config, &labels);
+    write_last_exit(&birth->last_exit, &last_exit);
+    shoal_link_config_t link = {
+        .endpoint = config->connect,
+        .identity = {.id = program->id,
+                     .incarnation = birth->incarnation,
+                     .name = name,
+                     .slots = config->slots,
+                     .window = 2 * config->slots, // one waits behind each that runs
+                     .classes = classes,
+                     .class_count = sizeof(classes) / sizeof(classes[0]),
+                     .labels = shoal_buffer_slice(&labels),
+                     .last_exit = shoal_buffer_slice(&last_exit)},
+        .lifeline_fd = config->lifeline_fd,
+        .supervisor = birth->supervisor,
+        .log = program->log,
+    };
+    bool done = shoal_link_run(&link, status);
+    shoal_buffer_fini(&labels);
+    shoal_buffer_fini(&last_exit);
+    return done;
+}
+
+static int
+run_worker(void *ctx, const shoal_birth_t *birth)
+{
+    const program_t *program = ctx;
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    shoal_modules_t *modules = NULL;
+    (void)mallopt(M_ARENA_MAX, 2); // slots share two arenas: idle memory stays small
+    bool done = open_modules(&program->config, &modules, &status) &&
+                run_link(program, birth, modules, &status);
+    if (!done) {
+        shoal_log(program->log, SHOAL_LOG_ERROR, "WORKER-FAILED", "reason=\"%s\"", status.text);
+    }
+    shoal_modules_destroy(&modules);
+    return done ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static bool
+make_id(char id[2 * ID_BYTES + 1], shoal_status_t *status)
+{
+    unsigned char bytes[ID_BYTES];
+    if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes)) {
+        return shoal_fail(status, SHOAL_IO, "the kernel gives no random bytes for an id");
+    }
+    for (size_t i = 0; i < ID_BYTES; i++) {
+        (void)snprintf(id + 2 * i, 3, "%02x", bytes[i]);
+    }
+    return true;
+}
+
+static bool
+lifeline_check(int fd, shoal_status_t *status)
+{
+    if (fd >= 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+        return shoal_fail(status, SHOAL_INVALID, "--lifeline-fd %d is not an open descriptor", fd);
+    }
+    return true;
+}
+
+static int
+supervise(program_t *program, shoal_status_t *status)
+{
+    const shoal_worker_config_t *config = &program->config;
+    if (!shoal_worker_config_check_endpoint(config->connect, config->insecure_loopback, status) ||
+        !lifeline_check(config->lifeline_fd, status) || !make_id(program->id, status)) {
+        return EXIT_USAGE;
+    }
+    program->log = shoal_log_new(STDERR_FILENO, "shoal-worker", config->log_level);
+    shoal_supervisor_config_t supervisor = {
+        .run = run_worker, .ctx = program, .lifeline_fd = config->lifeline_fd, .log = program->log};
+    int exit_status = EXIT_FAILURE;
+    bool done = shoal_supervisor_run(&supervisor, &exit_status, status);
+    shoal_log_destroy(&program->log);
+    return done ? exit_status : EXIT_FAILURE;
+}
+
+// What only prints: help, version, the connectors, a workflow file to start from.
+static int
+inform(const shoal_worker_config_t *config, shoal_status_t *status)
+{
+    if (config->wants_help || config->wants_version) {
+        (void)fputs(config->wants_help ? shoal_worker_config_help()
+                                       : "shoal-worker " SHOAL_VERSION "\n",
+                    stdout);
+        return EXIT_SUCCESS;
+    }
+    shoal_modules_t *modules = NULL;
+    shoal_buffer_t list = SHOAL_BUFFER_INIT;
+    const char *text = "";
+    bool done = open_modules(config, &modules, status);
+    if (done && config->template_type) {
+        done = shoal_modules_template(modules, config->template_type, &text, status);
+    } else if (done) {
+        shoal_modules_list(modules, &list);
+        text = shoal_buffer_text(&list);
+    }
+    (void)fputs(done ? text : "", stdout);
+    shoal_buffer_fini(&list);
+    shoal_modules_destroy(&modules);
+    return done ? EXIT_SUCCESS : EXIT_USAGE;
+}
+
+int
+main(int argc, char **argv)
+{
+    program_t program = {0};
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    int exit_status = EXIT_USAGE;
+    if (shoal_worker_config_parse(argc, argv, &program.config, &status)) {
+        exit_status = program.config.only_informs ? inform(&program.config, &status)
+                                                  : supervise(&program, &status);
+    }
+    if (status.text[0]) {
+        (void)fprintf(stderr, "shoal-worker: %s\n", status.text);
+    }
+    return exit_status;
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// slots.h - the threads that run calls, the actors' instances that they run them on, and the news
+// of what they did.
+//
+// The link submits attempts; they wait in one bounded queue, and a free slot takes the oldest. An
+// instance of the actor that is idle runs it, or a new one does, so an actor has at most one
+// instance a slot; instances live until their actor is dropped, and are made and destroyed on slot
+// threads. What slots have to say (a batch, the end of an attempt) comes out as news, in order
+// for each attempt.
+//
+// Threads: every function here belongs to the link's thread. Slots stay inside.
+// Logging: what a call logs, as CALL-LOG.
+
+#ifndef SHOAL_WORKER_SLOTS_H
+#define SHOAL_WORKER_SLOTS_H
+
+#include <zmq.h>
+
+#include "proto/base/log.h"
+#include "worker/attempt.h"
+#include "worker/class.h"
+
+#define SHOAL_SLOTS_MAX        1024
+#define SHOAL_QUEUE_BYTES_MAX  (UINT64_C(64) << 20) // arguments of waiting attempts
+#define SHOAL_ACTORS_MAX       65536
+#define SHOAL_ACTOR_BYTES_MAX  (UINT64_C(256) << 20) // arguments of all actors
+#define SHOAL_SLOT_STACK_BYTES 524288
+
+typedef struct shoal_slots shoal_slots_t;
+
+typedef enum shoal_news_kind { SHOAL_NEWS_BATCH, SHOAL_NEWS_END } shoal_news_kind_t;
+
+// Owned by whoever took it.
+typedef struct shoal_news {
+    shoal_news_kind_t kind;
+    shoal_attempt_t *attempt; // borrowed for a batch; at its end the pool has let go of it
+
+    // A batch.
+    zmq_msg_t payload;
+    uint64_t seq; // from 0 within the attempt
+    uint32_t records;
+    bool more;
+
+    // The end.
+    shoal_outcome_t outcome;
+    shoal_status_t *failure; // owned; NULL unless the outcome is failed
+    shoal_buffer_t detail;
+} shoal_news_t;
+
+void shoal_news_destroy(shoal_news_t **news);
+
+// Starts `count` threads. At most `queue_max` attempts wait. `log` is borrowed.
+//   SHOAL_IO  no descriptors or threads left
+SHOAL_MUST_CHECK bool shoal_slots_new(uint32_t count, size_t queue_max, shoal_log_t *log,
+                                      shoal_slots_t **ret_slots, shoal_status_t *status);
+
+// Cancels what runs, waits for the threads, destroys instances. Attempts stay their owner's; what
+// was queued or running ends without news.
+void shoal_slots_destroy(shoal_slots_t **slots);
+
+// Makes an actor known; `args` are copied, `class` is borrowed for the pool's life. A number that
+// is known keeps its instances if class and arguments are the same, else it is dropped first.
+//   SHOAL_LIMIT  too many actors, or their arguments are too large together
+SHOAL_MUST_CHECK bool shoal_slots_add_actor(shoal_slots_t *slots, uint64_t number,
+                                            const shoal_class_t *class, shoal_slice_t args,
+                                            shoal_status_t *status);
+
+// Destroys its instances, busy ones when their call ends. The caller cancels its attempts first.
+void shoal_slots_drop_actor(shoal_slots_t *slots, uint64_t number);
+void shoal_slots_drop_all_actors(shoal_slots_t *slots);
+
+// Lets the attempt run as soon as a slot is free.
+//   SHOAL_UNAVAILABLE  its actor is not known here
+//   SHOAL_LIMIT        the queue is full (class transient)
+SHOAL_MUST_CHECK bool shoal_slots_submit(shoal_slots_t *slots, shoal_attempt_t *attempt,
+                                         shoal_status_t *status);
+
+// Cancels. True: it had not started, has left the queue and gives no news. False: it was running,
+// and its end will come as news.
+bool shoal_slots_cancel(shoal_slots_t *slots, shoal_attempt_t *attempt);
+
+// True, and as if never submitted, if it has not started.
+bool shoal_slots_take_back(shoal_slots_t *slots, shoal_attempt_t *attempt);
+
+// So many more bytes of batches.
+void shoal_slots_grant(shoal_slots_t *slots, shoal_attempt_t *attempt, uint32_t bytes);
+
+// The oldest news, or NULL. The descriptor is readable while there is some.
+shoal_news_t *shoal_slots_take_news(shoal_slots_t *slots);
+int shoal_slots_fd(const shoal_slots_t *slots);
+
+// Shows each attempt with its progress number, running ones first; those that wait for something
+// legitimate have moved since the last time, those in the queue if any other has.
+typedef void shoal_slots_progress_fn(void *ctx, const shoal_attempt_t *attempt, uint64_t number);
+void shoal_slots_progress(shoal_slots_t *slots, shoal_slots_progress_fn *show, void *ctx);
+
+#endif
