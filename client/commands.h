@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// commands.h - the commands of `shoal`, one function each, and what they share.
+//
+// Threads: one.  Logging: messages for people go to standard error, results to standard output.
+
+#ifndef SHOAL_CLIENT_COMMANDS_H
+#define SHOAL_CLIENT_COMMANDS_H
+
+#include <limits.h>
+
+#include "client/arguments.h"
+#include "client/session.h"
+
+// Each gives the exit code.
+int shoal_command_ingest(const shoal_arguments_t *arguments);   // ingest.c
+int shoal_command_validate(const shoal_arguments_t *arguments); // ingest.c
+int shoal_command_init(const shoal_arguments_t *arguments);     // init.c
+int shoal_command_start(const shoal_arguments_t *arguments);    // background.c
+int shoal_command_stop(const shoal_arguments_t *arguments);     // background.c
+int shoal_command_status(const shoal_arguments_t *arguments);   // status.c
+int shoal_command_job(const shoal_arguments_t *arguments);      // job.c
+
+// "shoal: TEXT" on standard error.
+void shoal_complain(const shoal_status_t *status);
+
+// Where `shoal start --head` listens unless it is told otherwise: "ipc://DIRECTORY/head.sock".
+#define SHOAL_ENDPOINT_MAX 512
+SHOAL_MUST_CHECK bool shoal_endpoint_default(char endpoint[SHOAL_ENDPOINT_MAX],
+                                             shoal_status_t *status);
+
+// --head, or the default endpoint; a session to it, not up yet.
+SHOAL_MUST_CHECK bool shoal_head_dial(const char *endpoint, shoal_session_t **ret_session,
+                                      shoal_status_t *status);
+
+// Writes all of a buffer to standard output.
+SHOAL_MUST_CHECK bool shoal_print(const shoal_buffer_t *text, shoal_status_t *status);
+
+#define SHOAL_ASK_MS 5000 // for questions to a head
+
+#endif

@@ -1,0 +1,473 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ingest.c - `shoal ingest` and `shoal validate`: from a workflow file to a job and its summary.
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "client/commands.h"
+#include "client/output.h"
+#include "client/run.h"
+#include "client/summary.h"
+#include "client/text.h"
+#include "client/url.h"
+#include "proto/record/cursor.h"
+#include "proto/record/writer.h"
+#include "proto/workflow/workflow.h"
+
+#define LIMIT_MAX       1000000000000ULL
+#define PARALLELISM_MAX 1024
+
+typedef struct ingest {
+    const shoal_arguments_t *arguments;
+    bool is_validate;
+    bool is_json;
+    bool is_dry_run;
+    bool is_lenient;
+    shoal_workflow_t *workflow;
+    const shoal_workflow_run_t *wishes; // the workflow's
+    uint64_t parallelism;               // 0: auto
+    uint64_t limit;
+    uint64_t workers;   // 0: auto
+    const char *output; // file for the records, or NULL
+    const char *head;   // endpoint, or NULL: a private one
+    char head_default[SHOAL_ENDPOINT_MAX];
+    shoal_buffer_t spec;
+} ingest_t;
+
+static const char *
+variable(void *ctx, const char *name)
+{
+    (void)ctx;
+    return getenv(name); // NOLINT(concurrency-mt-unsafe): one thread
+}
+
+static bool
+read_url(ingest_t *ingest, const char *url, const shoal_workflow_rules_t *rules,
+         shoal_status_t *status)
+{
+    char name[256];
+    shoal_buffer_t text = SHOAL_BUFFER_INIT;
+    shoal_url_redact(url, name, sizeof(name));
+    bool done =
+        shoal_url_workflow(url, variable, NULL, &text, status) &&
+        shoal_workflow_parse(name, shoal_buffer_slice(&text), rules, &ingest->workflow, status);
+    if (text.ptr) {
+        explicit_bzero(text.ptr, text.size);
+    }
+    shoal_buffer_fini(&text);
+    if (!done && status->code != SHOAL_INVALID) {
+        status->code = SHOAL_INVALID; // whatever is wrong with it: wrong usage
+    }
+    return done;
+}
+
+static bool
+read_workflow(ingest_t *ingest, shoal_status_t *status)
+{
+    const shoal_arguments_t *arguments = ingest->arguments;
+    const char *file = shoal_arguments_text(arguments, "config");
+    const char *url = shoal_arguments_word(arguments, 0);
+    if ((file != NULL) == (url != NULL)) {
+        return shoal_fail(status, SHOAL_INVALID,
+                          file ? "give a workflow file (-c FILE) or a source's address, not both"
+                               : "what is to be read? Give a workflow file (-c FILE) or a "
+                                 "source's address (postgres://USER@HOST/DATABASE, sqlite:PATH)");
+    }
+    const shoal_workflow_rules_t rules = {
+        .is_lenient = ingest->is_lenient,
+        .overrides = shoal_arguments_list(arguments, "set"),
+    };
+    if (url) {
+        return read_url(ingest, url, &rules, status);
+    }
+    if (!shoal_workflow_read(file, &rules, &ingest->workflow, status)) {
+        status->code = SHOAL_INVALID;
+        return false;
+    }
+    return true;
+}
+
+static bool
+read_parallelism(ingest_t *ingest, shoal_status_t *status)
+{
+    const char *text = shoal_arguments_text(ingest->arguments, "parallelism");
+    if (text && strcasecmp(text, "auto") == 0) {
+        ingest->parallelism = 0;
+        return true;
+    }
+    if (!shoal_arguments_count(ingest->arguments, "parallelism", 1, PARALLELISM_MAX, 0,
+                               &ingest->parallelism, status)) {
+        return shoal_fail(status, SHOAL_INVALID,
+                          "--parallelism must be \"auto\" or a whole number from 1 to %d, not "
+                          "\"%.64s\"",
+                          PARALLELISM_MAX, text);
+    }
+    if (!text) {
+        ingest->parallelism = ingest->wishes->is_sequential ? 1 : ingest->wishes->parallelism;
+    }
+    return true;
+}
+
+// "FILE:LINE: " of a key, or "".
+static void
+locate(void *ctx, const char *key, char *text, size_t size)
+{
+    const ingest_t *ingest = ctx;
+    unsigned line = shoal_workflow_line(ingest->workflow, key);
+    if (line > 0) {
+        (void)snprintf(text, size, "%s:%u: ", shoal_workflow_file(ingest->workflow), line);
+    } else {
+        (void)snprintf(text, size, "%s: ", shoal_workflow_file(ingest->workflow));
+    }
+}
+
+// Where the records go, checked before any work.
+static bool
+choose_output(ingest_t *ingest, shoal_status_t *status)
+{
+    const char *given = ingest->is_validate ? NULL : shoal_arguments_text(ingest->arguments, "out");
+    const char *sink = shoal_workflow_text(ingest->workflow, "sink.type");
+    if (!sink || strcmp(sink, "file") != 0) {
+        return !given || shoal_fail(status, SHOAL_INVALID,
+                                    "-o is for the sink \"file\", but the workflow's sink is "
+                                    "\"%.64s\", which writes by itself",
+                                    sink ? sink : "");
+    }
+    const char *written = ingest->wishes->sink_filename;
+    ingest->output = given ? given : written;
+    bool is_wanted = !ingest->is_validate && !ingest->is_dry_run;
+    if (!ingest->output || !ingest->output[0]) {
+        ingest->output = NULL;
+        return !is_wanted || shoal_fail(status, SHOAL_INVALID,
+                                        "where do the records go? Give -o FILE, or -o - for "
+                                        "standard output%s",
+                                        shoal_arguments_text(ingest->arguments, "config")
+                                            ? ", or write sink.config.filename into the file"
+                                            : "");
+    }
+    if (ingest->is_json && strcmp(ingest->output, "-") == 0 && is_wanted) {
+        return shoal_fail(status, SHOAL_INVALID,
+                          "records and --output json cannot both go to standard output; give "
+                          "-o FILE");
+    }
+    if (!shoal_output_check(ingest->output, status)) {
+        status->code = SHOAL_INVALID;
+        if (!given) {
+            char where[512];
+            locate(ingest, "sink.config.filename", where, sizeof(where));
+            (void)shoal_fail_while(status, "%ssink.config.filename", where);
+        }
+        return false;
+    }
+    if (!is_wanted) {
+        ingest->output = NULL;
+    }
+    return true;
+}
+
+static bool
+choose_head(ingest_t *ingest, shoal_status_t *status)
+{
+    ingest->head = shoal_arguments_text(ingest->arguments, "head");
+    if (ingest->head || !ingest->wishes->is_cluster) {
+        return true;
+    }
+    if (!shoal_endpoint_default(ingest->head_default, status)) {
+        return false;
+    }
+    if (access(ingest->head_default + strlen("ipc://"), F_OK) != 0) {
+        char where[512];
+        locate(ingest, "workflowConfig.distributedExecution.orchestrator", where, sizeof(where));
+        return shoal_fail(status, SHOAL_INVALID,
+                          "%s\"orchestrator: cluster\" needs a running head, and none listens at "
+                          "%s: run shoal start --head, or give --head ENDPOINT",
+                          where, ingest->head_default);
+    }
+    ingest->head = ingest->head_default;
+    return true;
+}
+
+// What SUBMIT carries: docs/protocol.md section 7.
+static bool
+write_spec(ingest_t *ingest, unsigned slots, shoal_status_t *status)
+{
+    const shoal_workflow_run_t *wishes = ingest->wishes;
+    shoal_buffer_t sections = SHOAL_BUFFER_INIT;
+    shoal_workflow_encode(ingest->workflow, &sections);
+    shoal_cursor_t cursor = shoal_cursor_over(shoal_buffer_slice(&sections));
+    uint32_t pairs = shoal_cursor_map(&cursor);
+    shoal_slice_t rest = {(const char *)cursor.at, shoal_cursor_left(&cursor)};
+    shoal_buffer_t *out = &ingest->spec;
+    shoal_write_map(out, 9);
+    shoal_write_key(out, "name");
+    shoal_slice_t name = shoal_slice_of(wishes->name);
+    name.len = name.len > 128 ? 128 : name.len;
+    while (name.len > 0 && name.len == 128 &&
+           ((unsigned char)name.ptr[name.len] & 0xc0U) == 0x80U) {
+        name.len--;
+    }
+    shoal_write_str(out, name);
+    shoal_write_key(out, "class");
+    shoal_write_text(out, "pipeline");
+    shoal_write_key(out, "parallelism");
+    shoal_write_uint(out, ingest->parallelism ? ingest->parallelism : wishes->parallelism_cap);
+    shoal_write_key(out, "limit");
+    shoal_write_uint(out, ingest->limit);
+    shoal_write_key(out, "plan_only");
+    shoal_write_bool(out, ingest->is_validate);
+    shoal_write_key(out, "collect");
+    shoal_write_bool(out, ingest->output != NULL);
+    shoal_write_key(out, "retry");
+    shoal_write_map(out, 3);
+    shoal_write_key(out, "max_attempts");
+    shoal_write_uint(out, wishes->max_attempts);
+    shoal_write_key(out, "backoff_ms");
+    shoal_write_uint(out, wishes->backoff_ms);
+    shoal_write_key(out, "factor");
+    shoal_write_float(out, wishes->backoff_factor);
+    shoal_write_key(out, "weight");
+    shoal_write_uint(out, 10);
+    shoal_write_key(out, "args");
+    shoal_write_map(out, pairs + 3);
+    shoal_write_raw(out, rest);
+    shoal_write_key(out, "dry_run");
+    shoal_write_bool(out, ingest->is_dry_run);
+    shoal_write_key(out, "lenient");
+    shoal_write_bool(out, ingest->is_lenient);
+    shoal_write_key(out, "slots");
+    shoal_write_uint(out, slots);
+    bool is_sound = !cursor.is_bad;
+    explicit_bzero(sections.ptr, sections.size);
+    shoal_buffer_fini(&sections);
+    if (!is_sound || out->len > SHOAL_FRAME_BYTES_MAX) {
+        return shoal_fail(status, SHOAL_INVALID,
+                          "the workflow is too large for one message: %zu bytes, at most %d",
+                          out->len, SHOAL_FRAME_BYTES_MAX);
+    }
+    return true;
+}
+
+static bool
+prepare(ingest_t *ingest, shoal_status_t *status)
+{
+    const shoal_arguments_t *arguments = ingest->arguments;
+    ingest->is_lenient = shoal_arguments_has(arguments, "lenient");
+    if (!shoal_arguments_choice(arguments, "output", "text|json", status) ||
+        !shoal_arguments_choice(arguments, "log-level", "debug|info|warn|error", status) ||
+        !shoal_arguments_count(arguments, "workers", 1, SHOAL_LOCAL_WORKERS_MAX, 0,
+                               &ingest->workers, status)) {
+        return false;
+    }
+    const char *form = shoal_arguments_text(arguments, "output");
+    ingest->is_json = form && strcmp(form, "json") == 0;
+    if (!ingest->is_validate) {
+        ingest->is_dry_run = shoal_arguments_has(arguments, "dry-run");
+        if (!shoal_arguments_count(arguments, "limit", 1, LIMIT_MAX, 0, &ingest->limit, status)) {
+            return false;
+        }
+    }
+    if (!read_workflow(ingest, status)) {
+        return false;
+    }
+    ingest->wishes = shoal_workflow_run(ingest->workflow);
+    return read_parallelism(ingest, status) && choose_output(ingest, status) &&
+           choose_head(ingest, status);
+}
+
+// Levels of the children: the command line's word, or quiet; the file's INFO is ours, not theirs.
+static const char *
+child_log_level(const ingest_t *ingest)
+{
+    const char *given = shoal_arguments_text(ingest->arguments, "log-level");
+    if (given) {
+        return given;
+    }
+    const char *level = ingest->wishes->log_level;
+    return level && (strcasecmp(level, "DEBUG") == 0 || strcasecmp(level, "ERROR") == 0) ? level
+                                                                                         : "warn";
+}
+
+static void
+show_warnings(const ingest_t *ingest)
+{
+    for (size_t i = 0; i < shoal_workflow_warning_count(ingest->workflow); i++) {
+        (void)fprintf(stderr, "warning: %s\n", shoal_workflow_warning(ingest->workflow, i));
+    }
+}
+
+static void
+show_plan(const shoal_report_t *report, shoal_buffer_t *out)
+{
+    static const char *const stages[] = {"?", "prepare", "map", "link"};
+    if (report->plan_count == 0) {
+        shoal_buffer_append_text(out, "no shards: the source has nothing to read\n");
+        return;
+    }
+    size_t rows = report->plan_count + 1;
+    const char **cells = calloc(rows * 5, sizeof(*cells));
+    char(*texts)[3][SHOAL_TEXT_SIZE] = calloc(rows, sizeof(*texts));
+    if (!cells || !texts) {
+        free(cells);
+        free(texts);
+        return;
+    }
+    static const char *const heading[] = {">SHARD", "STAGE", ">AFTER", ">ESTIMATE", "WHAT"};
+    memcpy(cells, heading, sizeof(heading));
+    for (size_t i = 0; i < report->plan_count; i++) {
+        const shoal_report_shard_t *shard = &report->plan[i];
+        const char **row = cells + (i + 1) * 5;
+        row[0] = shoal_text_count(shard->shard, texts[i][0]);
+        row[1] = stages[shard->stage <= 3 ? shard->stage : 0];
+        row[2] = shard->needs ? shoal_text_count(shard->needs, texts[i][1]) : "-";
+        row[3] = shoal_text_seconds((double)shard->cost_us / 1e6, texts[i][2]);
+        row[4] = shard->title;
+    }
+    shoal_text_table(cells, rows, 5, out);
+    if (report->plan_left_out > 0) {
+        shoal_buffer_append_format(out, "and %llu shards more\n",
+                                   (unsigned long long)report->plan_left_out);
+    }
+    free(cells);
+    free(texts);
+}
+
+static void
+append_checked(const shoal_summary_t *summary, shoal_buffer_t *out)
+{
+    char count[SHOAL_TEXT_SIZE];
+    char time[SHOAL_TEXT_SIZE];
+    const shoal_report_t *report = summary->report;
+    shoal_text_append_safe(out, summary->name);
+    shoal_buffer_append_format(
+        out, ": the workflow is good, checked in %s: %s shard%s; no data was read\n",
+        shoal_text_seconds(report->seconds, time),
+        shoal_text_count(report->plan_count + report->plan_left_out, count),
+        report->plan_count + report->plan_left_out == 1 ? "" : "s");
+    shoal_summary_warnings(report, out);
+}
+
+// The end of it, for people or for a program.
+static int
+tell(ingest_t *ingest, const shoal_summary_t *summary)
+{
+    shoal_buffer_t text = SHOAL_BUFFER_INIT;
+    shoal_buffer_t result = SHOAL_BUFFER_INIT;
+    bool is_plan = ingest->is_validate && summary->report &&
+                   strcmp(shoal_summary_state(summary), "SUCCEEDED") == 0;
+    if (ingest->is_json) {
+        shoal_summary_json(summary, &result);
+    } else if (is_plan) {
+        show_plan(summary->report, &result);
+    }
+    if (is_plan) {
+        append_checked(summary, &text);
+    } else {
+        shoal_summary_text(summary, &text);
+    }
+    (void)fflush(stderr);
+    (void)!write(STDERR_FILENO, text.ptr, text.len);
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    int code = shoal_summary_exit(summary);
+    if (!shoal_print(&result, &status)) {
+        shoal_complain(&status);
+        code = code == SHOAL_EXIT_OK ? SHOAL_EXIT_FAILED : code;
+    }
+    shoal_buffer_fini(&text);
+    shoal_buffer_fini(&result);
+    return code;
+}
+
+static int
+run_job(ingest_t *ingest, shoal_status_t *status)
+{
+    shoal_run_plan_t plan = {
+        .endpoint = ingest->head,
+        .output = ingest->output,
+        .progress = shoal_progress_config(STDERR_FILENO),
+    };
+    unsigned slots = (unsigned)ingest->parallelism;
+    if (!ingest->head) {
+        unsigned cap = ingest->wishes->parallelism_cap;
+        shoal_local_size(slots ? slots : 0, (unsigned)ingest->workers, &plan.local);
+        if (!slots && cap > 0 && plan.local.workers * plan.local.slots > cap) {
+            shoal_local_size(cap, (unsigned)ingest->workers, &plan.local);
+        }
+        plan.local.log_level = child_log_level(ingest);
+        slots = plan.local.workers * plan.local.slots;
+    }
+    if (!write_spec(ingest, slots, status)) {
+        return -1;
+    }
+    plan.spec = shoal_buffer_slice(&ingest->spec);
+    plan.progress.is_off = shoal_arguments_has(ingest->arguments, "no-progress");
+    show_warnings(ingest);
+    shoal_run_result_t result;
+    shoal_run(&plan, &result);
+    shoal_summary_t summary = {
+        .name = ingest->wishes->name,
+        .job = result.job,
+        .report = result.report,
+        .status = &result.status,
+        .signal = result.signal,
+        .success_threshold = ingest->wishes->success_threshold,
+        .output = result.has_output ? ingest->output : NULL,
+        .part = result.part,
+        .output_bytes = result.output_bytes,
+        .is_dry_run = ingest->is_dry_run,
+        .has_colour = plan.progress.has_colour,
+        .locate = locate,
+        .ctx = ingest,
+    };
+    int code = result.was_killed ? shoal_summary_exit(&summary) : tell(ingest, &summary);
+    shoal_run_result_fini(&result);
+    return code;
+}
+
+// What failed before there was a run; a program that reads JSON gets its object all the same.
+static int
+refuse(ingest_t *ingest, const shoal_status_t *status)
+{
+    shoal_complain(status);
+    if (ingest->is_json) {
+        const shoal_summary_t summary = {.status = status, .success_threshold = -1};
+        shoal_buffer_t object = SHOAL_BUFFER_INIT;
+        shoal_status_t ignored = SHOAL_STATUS_INIT;
+        shoal_summary_json(&summary, &object);
+        (void)!shoal_print(&object, &ignored);
+        shoal_buffer_fini(&object);
+    }
+    return status->code == SHOAL_INVALID ? SHOAL_EXIT_USAGE : SHOAL_EXIT_FAILED;
+}
+
+static int
+ingest_or_validate(const shoal_arguments_t *arguments, bool is_validate)
+{
+    ingest_t ingest = {.arguments = arguments, .is_validate = is_validate};
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    int code = prepare(&ingest, &status) ? run_job(&ingest, &status) : -1;
+    if (code < 0) {
+        code = refuse(&ingest, &status);
+    }
+    if (ingest.spec.ptr) {
+        explicit_bzero(ingest.spec.ptr, ingest.spec.size);
+    }
+    shoal_buffer_fini(&ingest.spec);
+    shoal_workflow_destroy(&ingest.workflow);
+    return code;
+}
+
+int
+shoal_command_ingest(const shoal_arguments_t *arguments)
+{
+    return ingest_or_validate(arguments, /*is_validate=*/false);
+}
+
+int
+shoal_command_validate(const shoal_arguments_t *arguments)
+{
+    return ingest_or_validate(arguments, /*is_validate=*/true);
+}

@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// output.c - see output.h.
+
+#include "client/output.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "proto/base/alloc.h"
+
+#define JOB_ID_MAX      64
+#define STATE_BYTES_MAX 256
+#define WRITEBACK_BYTES (4U << 20) // the kernel is asked to write behind, so that sync is short
+
+struct shoal_output {
+    char *path;
+    char *part;
+    char *state;
+    char job_id[JOB_ID_MAX + 1];
+    int fd;
+    bool is_stream; // standard output or a device: no part, cannot be cut back
+    bool is_finished;
+    uint64_t commit;      // the last whole commit in the part
+    uint64_t length;      // bytes up to its end
+    uint64_t written;     // bytes, those of the commit that is not whole included
+    uint64_t index;       // next piece of the commit that is not whole
+    uint64_t safe_commit; // as the state file says
+    uint64_t behind;      // bytes that the kernel was asked to write behind
+};
+
+// "DIRECTORY/" of a path as C string in `directory`; "." without a slash.
+static void
+directory_of(const char *path, char directory[PATH_MAX])
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash) {
+        (void)snprintf(directory, PATH_MAX, ".");
+    } else if (slash == path) {
+        (void)snprintf(directory, PATH_MAX, "/");
+    } else {
+        (void)snprintf(directory, PATH_MAX, "%.*s", (int)(slash - path), path);
+    }
+}
+
+// Standard output, or a device or pipe that has a name.
+static bool
+is_stream(const char *path)
+{
+    struct stat info;
+    return strcmp(path, "-") == 0 ||
+           (stat(path, &info) == 0 && (S_ISCHR(info.st_mode) || S_ISFIFO(info.st_mode)));
+}
+
+static bool
+check_stream(const char *path, shoal_status_t *status)
+{
+    return strcmp(path, "-") == 0 || access(path, W_OK) == 0 ||
+           shoal_fail_errno(status, errno, "cannot write \"%s\"", path);
+}
+
+static bool
+check_target(const char *path, shoal_status_t *status)
+{
+    struct stat info;
+    if (stat(path, &info) != 0) {
+        return errno == ENOENT || shoal_fail_errno(status, errno, "cannot write \"%s\"", path);
+    }
+    if (S_ISDIR(info.st_mode)) {
+        return shoal_fail(status, SHOAL_INVALID,
+                          "cannot write \"%s\": it is a directory; name a file in it", path);
+    }
+    if (!S_ISREG(info.st_mode)) {
+        return shoal_fail(status, SHOAL_INVALID,
+                          "cannot write \"%s\": it is not a file; use \"-\" for standard output",
+                          path);
+    }
+    if (access(path, W_OK) != 0) {
+        return shoal_fail_errno(status, errno, "cannot write \"%s\"", path);
+    }
+    return true;
+}
+
+bool
+shoal_output_check(const char *path, shoal_status_t *status)
+{
+    if (is_stream(path)) {
+        return check_stream(path, status);
+    }
+    size_t len = strlen(path);
+    if (len == 0 || path[len - 1] == '/' || len + sizeof(".part.state.new") > PATH_MAX) {
+        return shoal_fail(status, SHOAL_INVALID, "cannot write \"%.64s\": %s", path,
+                          len == 0               ? "the file's name is empty"
+                          : path[len - 1] == '/' ? "it is a directory; name a file in it"
+                                                 : "the file's name is too long");
+    }
+    char directory[PATH_MAX];
+    directory_of(path, directory);
+    struct stat info;
+    if (stat(directory, &info) != 0) {
+        int error = errno;
+        return shoal_fail_errno(status, error, "cannot write \"%s\": its directory \"%s\"%s", path,
+                                directory, error == ENOENT ? " is missing" : "");
+    }
+    if (!S_ISDIR(info.st_mode)) {
+        return shoal_fail(status, SHOAL_INVALID, "cannot write \"%s\": \"%s\" is not a directory",
+                          path, directory);
+    }
+    if (access(directory, W_OK | X_OK) != 0) {
+        return shoal_fail_errno(status, errno, "cannot write \"%s\": its directory \"%s\"", path,
+                                directory);
+    }
+    return check_target(path, status);
+}
+
+// Reads the state; true if it is one of this job, and its numbers are believable.
+static bool
+state_read(const shoal_output_t *output, uint64_t part_bytes, uint64_t *ret_commit,
+           uint64_t *ret_length)
+{
+    int fd = open(output->state, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) {
+        return false;
+    }
+    char text[STATE_BYTES_MAX + 1];
+    ssize_t got = read(fd, text, STATE_BYTES_MAX);
+    (void)close(fd);
+    if (got <= 0 || text[got - 1] != '\n') {
+        return false;
+    }
+    text[got] = '\0';
+    char job[JOB_ID_MAX + 1];
+    uint64_t commit = 0;
+    uint64_t length = 0;
+    if (sscanf(text, "job %64s commit %" SCNu64 " length %" SCNu64, job, &commit, &length) != 3 ||
+        strcmp(job, output->job_id) != 0 || length > part_bytes) {
+        return false;
+    }
+    *ret_commit = commit;
+    *ret_length = length;
+    return true;
+}
+
+static bool
+cut(shoal_output_t *output, uint64_t length, shoal_status_t *status)
+{
+    if (ftruncate(output->fd, (off_t)length) != 0 ||
+        lseek(output->fd, (off_t)length, SEEK_SET) < 0) {
+        return shoal_fail_errno(status, errno, "cannot cut \"%s\" back to %" PRIu64 " bytes",
+                                output->part, length);
+    }
+    output->written = length;
+    output->index = 0;
+    output->behind = length;
+    return true;
+}
+
+static bool
+open_part(shoal_output_t *output, shoal_status_t *status)
+{
+    output->fd = open(output->part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+    struct stat info;
+    if (output->fd < 0 || fstat(output->fd, &info) != 0) {
+        return shoal_fail_errno(status, errno, "cannot write \"%s\"", output->part);
+    }
+    if (!S_ISREG(info.st_mode)) {
+        return shoal_fail(status, SHOAL_INVALID, "cannot write \"%s\": it is not a regular file",
+                          output->part);
+    }
+    if (flock(output->fd, LOCK_EX | LOCK_NB) != 0) {
+        return shoal_fail(status, SHOAL_EXISTS,
+                          "cannot write \"%s\": another run is writing it; wait for its end or "
+                          "choose another file",
+                          output->path);
+    }
+    if (!state_read(output, (uint64_t)info.st_size, &output->commit, &output->length)) {
+        (void)unlink(output->state);
+    }
+    output->safe_commit = output->commit;
+    return cut(output, output->length, status);
+}
+
+static bool
+open_stream(shoal_output_t *output, shoal_status_t *status)
+{
+    output->fd = strcmp(output->path, "-") == 0
+                     ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)
+                     : open(output->path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+    if (output->fd < 0) {
+        return shoal_fail_errno(status, errno, "cannot write to \"%s\"", output->path);
+    }
+    return true;
+}
+
+static char *
+path_with(const char *path, const char *suffix)
+{
+    size_t size = strlen(path) + strlen(suffix) + 1;
+    char *joined = shoal_alloc(size);
+    (void)snprintf(joined, size, "%s%s", path, suffix);
+    return joined;
+}
+
+bool
+shoal_output_open(const char *path, const char *job_id, shoal_output_t **ret_output,
+                  shoal_status_t *status)
+{
+    if (!shoal_output_check(path, status)) {
+        return false;
+    }
+    shoal_output_t *output = shoal_alloc(sizeof(*output));
+    output->is_stream = is_stream(path);
+    output->fd = -1;
+    output->path = shoal_strdup(path);
+    output->part = output->is_stream ? shoal_strdup("") : path_with(path, ".part");
+    output->state = output->is_stream ? shoal_strdup("") : path_with(path, ".part.state");
+    (void)snprintf(output->job_id, sizeof(output->job_id), "%s", job_id);
+    if (!(output->is_stream ? open_stream(output, status) : open_part(output, status))) {
+        if (output->fd >= 0) {
+            (void)close(output->fd); // not ours: neither cut nor removed
+            output->fd = -1;
+        }
+        shoal_output_destroy(&output);
+        return false;
+    }
+    *ret_output = output;
+    return true;
+}
+
+void
+shoal_output_destroy(shoal_output_t **output)
+{
+    if (!output || !*output) {
+        return;
+    }
+    shoal_output_t *it = *output;
+    if (it->fd >= 0) {
+        if (!it->is_stream && !it->is_finished && it->length == 0) { // nothing to go on from
+            (void)unlink(it->part);
+            (void)unlink(it->state);
+        }
+        (void)close(it->fd);
+    }
+    free(it->path);
+    free(it->part);
+    free(it->state);
+    free(it);
+    *output = NULL;
+}
+
+uint64_t
+shoal_output_next(const shoal_output_t *output)
+{
+    return output->commit + 1;
+}
+
+// Writes all bytes; false with errno.
+static bool
+write_all(int fd, const char *bytes, size_t len)
+{
+    while (len > 0) {
+        ssize_t put = write(fd, bytes, len);
+        if (put < 0 && errno == EINTR) {
+            continue;
+        }
+        if (put < 0) {
+            return false;
+        }
+        bytes += put;
+        len -= (size_t)put;
+    }
+    return true;
+}
+
+static shoal_output_took_t
+write_failed(shoal_output_t *output, int error, shoal_status_t *status)
+{
+    if (output->is_stream) {
+        (void)shoal_fail_errno(status, error, "cannot write to %s",
+                               strcmp(output->path, "-") == 0 ? "standard output" : output->path);
+        return SHOAL_OUTPUT_BROKEN;
+    }
+    shoal_status_t cut_status = SHOAL_STATUS_INIT;
+    bool is_cut = cut(output, output->length, &cut_status);
+    (void)shoal_fail_errno(status, error, "cannot write \"%s\"", output->part);
+    bool is_full = error == ENOSPC || error == EDQUOT || error == EFBIG;
+    return is_cut && is_full ? SHOAL_OUTPUT_NO_ROOM : SHOAL_OUTPUT_BROKEN;
+}
+
+shoal_output_took_t
+shoal_output_write(shoal_output_t *output, uint64_t commit, uint64_t index, shoal_slice_t bytes,
+                   bool is_last, shoal_status_t *status)
+{
+    if (commit != output->commit + 1 || index != output->index) {
+        return SHOAL_OUTPUT_SKIPPED;
+    }
+    if (!write_all(output->fd, bytes.ptr, bytes.len)) {
+        return write_failed(output, errno, status);
+    }
+    output->written += bytes.len;
+    output->index++;
+    if (is_last) {
+        output->commit = commit;
+        output->length = output->written;
+        output->index = 0;
+    }
+    if (!output->is_stream && output->written >= output->behind + WRITEBACK_BYTES) {
+        (void)sync_file_range(output->fd, (off_t)output->behind,
+                              (off_t)(output->written - output->behind), SYNC_FILE_RANGE_WRITE);
+        output->behind = output->written;
+    }
+    return SHOAL_OUTPUT_TAKEN;
+}
+
+bool
+shoal_output_rewind(shoal_output_t *output, shoal_status_t *status)
+{
+    if (output->written == output->length) {
+        output->index = 0;
+        return true;
+    }
+    if (output->is_stream) {
+        return shoal_fail(status, SHOAL_UNSUPPORTED,
+                          "part of a commit has gone to standard output and cannot be taken back");
+    }
+    return cut(output, output->length, status);
+}
+
+bool
+shoal_output_restart(shoal_output_t *output, const char *job_id, shoal_status_t *status)
+{
+    if (output->is_stream && output->written > 0) {
+        return shoal_fail(status, SHOAL_UNSUPPORTED,
+                          "cannot begin again from the start: %" PRIu64
+                          " bytes have gone to standard output; write to a file instead (-o FILE)",
+                          output->written);
+    }
+    (void)snprintf(output->job_id, sizeof(output->job_id), "%s", job_id);
+    output->commit = 0;
+    output->length = 0;
+    output->safe_commit = 0;
+    output->index = 0;
+    output->written = 0;
+    if (output->is_stream) {
+        return true;
+    }
+    (void)unlink(output->state);
+    return cut(output, 0, status);
+}
+
+// The state is written beside and renamed, so that a crash leaves the old one or the new one.
+static bool
+state_write(const shoal_output_t *output, shoal_status_t *status)
+{
+    char text[STATE_BYTES_MAX];
+    int len = snprintf(text, sizeof(text), "job %s commit %" PRIu64 " length %" PRIu64 "\n",
+                       output->job_id, output->commit, output->length);
+    char *fresh = path_with(output->state, ".new");
+    int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+    bool done = fd >= 0 && write_all(fd, text, (size_t)len) && fdatasync(fd) == 0 &&
+                rename(fresh, output->state) == 0;
+    int error = errno;
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    if (!done) {
+        (void)unlink(fresh);
+        (void)shoal_fail_errno(status, error, "cannot write \"%s\"", output->state);
+    }
+    free(fresh);
+    return done;
+}
+
+bool
+shoal_output_sync(shoal_output_t *output, uint64_t *ret_commit, shoal_status_t *status)
+{
+    if (!output->is_stream && output->commit > output->safe_commit) {
+        if (fdatasync(output->fd) != 0) {
+            return shoal_fail_errno(status, errno, "cannot write \"%s\"", output->part);
+        }
+        if (!state_write(output, status)) {
+            return false;
+        }
+    }
+    output->safe_commit = output->commit;
+    *ret_commit = output->commit;
+    return true;
+}
+
+// Best effort: a rename is safe once its directory is.
+static void
+directory_sync(const char *path)
+{
+    char directory[PATH_MAX];
+    directory_of(path, directory);
+    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)fsync(fd);
+        (void)close(fd);
+    }
+}
+
+bool
+shoal_output_finish(shoal_output_t *output, shoal_status_t *status)
+{
+    assert(!output->is_finished);
+    if (output->is_stream) {
+        output->is_finished = true;
+        return true;
+    }
+    if (!shoal_output_rewind(output, status)) {
+        return false;
+    }
+    if (fsync(output->fd) != 0) {
+        return shoal_fail_errno(status, errno, "cannot write \"%s\"", output->part);
+    }
+    if (rename(output->part, output->path) != 0) {
+        return shoal_fail_errno(status, errno, "cannot rename \"%s\" to \"%s\"", output->part,
+                                output->path);
+    }
+    (void)unlink(output->state);
+    directory_sync(output->path);
+    output->is_finished = true;
+    return true;
+}
+
+const char *
+shoal_output_path(const shoal_output_t *output)
+{
+    return output->path;
+}
+
+const char *
+shoal_output_part(const shoal_output_t *output)
+{
+    return output->part;
+}
+
+bool
+shoal_output_is_stream(const shoal_output_t *output)
+{
+    return output->is_stream;
+}
+
+uint64_t
+shoal_output_length(const shoal_output_t *output)
+{
+    return output->length;
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// summary.h - how a run ended: for people, for programs, and as an exit code.
+//
+// Threads: any.  Logging: none.
+
+#ifndef SHOAL_CLIENT_SUMMARY_H
+#define SHOAL_CLIENT_SUMMARY_H
+
+#include "client/report.h"
+#include "proto/base/buffer.h"
+
+// Exit codes: DESIGN section 8.
+enum { SHOAL_EXIT_OK = 0, SHOAL_EXIT_FAILED = 1, SHOAL_EXIT_USAGE = 2, SHOAL_EXIT_PARTIAL = 3 };
+
+typedef struct shoal_summary {
+    const char *name;             // of the workflow
+    uint64_t job;                 // 0: the head never accepted one
+    const shoal_report_t *report; // NULL: no event came
+    const shoal_status_t *status; // the run's own failure; code SHOAL_OK: none
+    int signal;                   // that interrupted it, or 0
+    int success_threshold;        // percent, -1: not written
+    const char *output;           // file with the records, "-", or NULL
+    const char *part;             // kept because the run did not end well, or NULL
+    uint64_t output_bytes;
+    bool is_dry_run;
+    bool has_colour;
+    // Where a key of the workflow stands, as "FILE:LINE: " in `text`, or "".
+    void (*locate)(void *ctx, const char *key, char *text, size_t size);
+    void *ctx;
+} shoal_summary_t;
+
+#define SHOAL_SUMMARY_ERRORS_MAX   10 // shown; the rest is counted
+#define SHOAL_SUMMARY_BOOKS_MAX    10
+#define SHOAL_SUMMARY_WARNINGS_MAX 10
+
+// The text for standard error.
+void shoal_summary_text(const shoal_summary_t *summary, shoal_buffer_t *out);
+
+// Its part on warnings.
+void shoal_summary_warnings(const shoal_report_t *report, shoal_buffer_t *out);
+
+// One JSON object and a line end, with the keys of DESIGN section 8.
+void shoal_summary_json(const shoal_summary_t *summary, shoal_buffer_t *out);
+
+int shoal_summary_exit(const shoal_summary_t *summary);
+
+// The state to show: the job's, or FAILED or STOPPED where the run ended before the job did.
+const char *shoal_summary_state(const shoal_summary_t *summary);
+
+// True for an error of the check stage that names a key of the workflow file.
+bool shoal_summary_is_bad_file(const shoal_report_t *report);
+
+#endif
