@@ -37,17 +37,17 @@
 #include "proto/record/writer.h"
 #include "proto/wire/socket.h"
 
-#define EVENTS_AT_ONCE   512
-#define SHARDS_IN_BATCH  2000
-#define ZMTP_MORE        1
-#define ZMTP_LONG        2
-#define ZMTP_COMMAND     4
+#define EVENTS_AT_ONCE  512
+#define SHARDS_IN_BATCH 2000
+#define ZMTP_MORE       1
+#define ZMTP_LONG       2
+#define ZMTP_COMMAND    4
 
 // What the fleet tells the parent, in memory that both map.
 typedef struct board {
     volatile uint64_t registered;
-    volatile uint64_t done;       // map calls answered
-    volatile uint64_t from_us;    // when the measured stretch began
+    volatile uint64_t done;    // map calls answered
+    volatile uint64_t from_us; // when the measured stretch began
     volatile uint64_t from_done;
     volatile uint64_t until_us; // and ended
     volatile uint64_t until_done;
@@ -198,7 +198,8 @@ static void
 flush(fleet_t *fleet, peer_t *peer)
 {
     while (peer->out_off < peer->out.len) {
-        ssize_t sent = write(peer->fd, peer->out.ptr + peer->out_off, peer->out.len - peer->out_off);
+        ssize_t sent =
+            write(peer->fd, peer->out.ptr + peer->out_off, peer->out.len - peer->out_off);
         if (sent < 0) {
             if (errno == EAGAIN) {
                 watch(fleet, peer, true);
@@ -304,8 +305,8 @@ count_done(bench_t *bench)
         board->from_head_us = cpu_us(bench->head_pid);
         board->from_us = shoal_clock_us();
     } else if (board->from_us && !board->until_us) {
-        bool is_time = (done & 255U) == 0 && (double)(shoal_clock_us() - board->from_us) / 1e6 >=
-                                                 bench->stretch_s;
+        bool is_time = (done & 255U) == 0 &&
+                       (double)(shoal_clock_us() - board->from_us) / 1e6 >= bench->stretch_s;
         if (is_time || done == bench->tasks / 10 * 9) {
             board->until_us = shoal_clock_us();
             board->until_done = done;
@@ -378,8 +379,8 @@ on_frame(fleet_t *fleet, peer_t *peer, unsigned flags, shoal_slice_t frame)
         return;
     }
     if (peer->frame == 0 && frame.len == SHOAL_WIRE_HEADER_SIZE) {
-        peer->type = (shoal_message_type_t)((unsigned char)frame.ptr[4] << 8 |
-                                            (unsigned char)frame.ptr[5]);
+        peer->type =
+            (shoal_message_type_t)((unsigned char)frame.ptr[4] << 8 | (unsigned char)frame.ptr[5]);
     } else if (peer->frame == 1) {
         on_body(fleet, peer, frame);
     }
@@ -389,9 +390,9 @@ on_frame(fleet_t *fleet, peer_t *peer, unsigned flags, shoal_slice_t frame)
 static void
 handshake(peer_t *peer)
 {
-    static const unsigned char ready[] = {5,   'R', 'E', 'A', 'D', 'Y', 11,  'S', 'o',
-                                          'c', 'k', 'e', 't', '-', 'T', 'y', 'p', 'e',
-                                          0,   0,   0,   6,   'D', 'E', 'A', 'L', 'E', 'R'};
+    static const unsigned char ready[] = {5,   'R', 'E', 'A', 'D', 'Y', 11,  'S', 'o', 'c',
+                                          'k', 'e', 't', '-', 'T', 'y', 'p', 'e', 0,   0,
+                                          0,   6,   'D', 'E', 'A', 'L', 'E', 'R'};
     put_frame(peer, ZMTP_COMMAND, ready, sizeof(ready));
     peer->state = PEER_HANDSHAKE;
 }
@@ -467,8 +468,8 @@ dial(fleet_t *fleet, peer_t *peer, unsigned index)
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                                   .sin_port = htons((uint16_t)fleet->bench->port)};
-    static const unsigned char greeting[64] = {0xff, 0, 0, 0, 0, 0,   0,   0,  1,
-                                               0x7f, 3, 1, 'N', 'U', 'L', 'L'};
+    static const unsigned char greeting[64] = {0xff, 0,    0, 0, 0,   0,   0,   0,
+                                               1,    0x7f, 3, 1, 'N', 'U', 'L', 'L'};
     peer->index = index;
     peer->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (peer->fd < 0 || connect(peer->fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
@@ -721,8 +722,8 @@ main(int argc, char **argv)
     (void)alarm(180);
     struct rlimit limit = {200000, 200000};
     (void)setrlimit(RLIMIT_NOFILE, &limit);
-    bench.board = mmap(NULL, sizeof(*bench.board), PROT_READ | PROT_WRITE,
-                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    bench.board =
+        mmap(NULL, sizeof(*bench.board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     int lifeline = -1;
     start_head(&bench, &lifeline);
     client_t client = {0};
@@ -743,8 +744,7 @@ main(int argc, char **argv)
         uint64_t cpu = cpu_us(bench.head_pid);
         uint64_t from = shoal_clock_us();
         (void)usleep((useconds_t)(bench.idle_s * 1e6));
-        idle_pct = (double)(cpu_us(bench.head_pid) - cpu) /
-                   (double)(shoal_clock_us() - from) * 100;
+        idle_pct = (double)(cpu_us(bench.head_pid) - cpu) / (double)(shoal_clock_us() - from) * 100;
     }
     double kib_each =
         (double)(memory_kib(bench.head_pid, "VmRSS") - rss_start) / (double)bench.peers;
