@@ -2,7 +2,7 @@
 //
 // bench_dispatch.c - one real head, N light peers, no-op tasks: the figures beside floor/scale.
 //
-//   bench_dispatch HEAD [-n peers] [-w window] [-t tasks] [-i idle_seconds] [-s seconds]
+//   bench_dispatch [-n peers] [-w window] [-t tasks] [-i idle_seconds] [-s seconds] HEAD
 //
 // A fleet process holds N connections that speak ZMTP and Shoal's protocol over plain epoll, so that
 // the head gets most of the machine. Each registers as a worker of one slot, beats once a second
@@ -12,7 +12,7 @@
 // tasks (or for -s seconds after the first tenth), where every peer is busy.
 //
 // CSV: peers,window,tasks,connect_s,idle_cpu_pct,rss_kib_per_peer,tasks_s,head_us_per_task,
-//      job_s,submit_s,head_rss_mib,head_anon_kib_start
+//      job_s,head_peak_mib
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -36,6 +36,7 @@
 #include "proto/record/cursor.h"
 #include "proto/record/writer.h"
 #include "proto/wire/socket.h"
+#include "tests/bench/bed.h"
 
 #define EVENTS_AT_ONCE  512
 #define SHARDS_IN_BATCH 2000
@@ -66,54 +67,6 @@ typedef struct bench {
     int port;
     board_t *board;
 } bench_t;
-
-static void
-die(const char *what)
-{
-    (void)fprintf(stderr, "bench_dispatch: %s: %s\n", what, strerror(errno));
-    exit(2);
-}
-
-// utime + stime of a process, microseconds; its resident and anonymous memory in KiB.
-static uint64_t
-cpu_us(pid_t pid)
-{
-    char path[64];
-    char line[1024];
-    (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-    FILE *file = fopen(path, "r");
-    if (!file || !fgets(line, sizeof(line), file)) {
-        die("cannot read the head's CPU time");
-    }
-    (void)fclose(file);
-    unsigned long user = 0;
-    unsigned long system = 0;
-    const char *rest = strrchr(line, ')');
-    if (!rest || sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
-                        &system) != 2) {
-        die("cannot read the head's CPU time");
-    }
-    return (uint64_t)(user + system) * 1000000U / (uint64_t)sysconf(_SC_CLK_TCK);
-}
-
-static long
-memory_kib(pid_t pid, const char *key)
-{
-    char path[64];
-    char line[256];
-    long value = 0;
-    (void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-    FILE *file = fopen(path, "r");
-    while (file && fgets(line, sizeof(line), file)) {
-        if (strncmp(line, key, strlen(key)) == 0) {
-            value = strtol(line + strlen(key) + 1, NULL, 10);
-        }
-    }
-    if (file) {
-        (void)fclose(file);
-    }
-    return value;
-}
 
 // ---- the fleet
 
@@ -302,7 +255,7 @@ count_done(bench_t *bench)
     uint64_t done = ++board->done;
     if (done == bench->tasks / 10) {
         board->from_done = done;
-        board->from_head_us = cpu_us(bench->head_pid);
+        board->from_head_us = bed_cpu_us(bench->head_pid);
         board->from_us = shoal_clock_us();
     } else if (board->from_us && !board->until_us) {
         bool is_time = (done & 255U) == 0 &&
@@ -310,7 +263,7 @@ count_done(bench_t *bench)
         if (is_time || done == bench->tasks / 10 * 9) {
             board->until_us = shoal_clock_us();
             board->until_done = done;
-            board->until_head_us = cpu_us(bench->head_pid);
+            board->until_head_us = bed_cpu_us(bench->head_pid);
         }
     }
 }
@@ -473,7 +426,7 @@ dial(fleet_t *fleet, peer_t *peer, unsigned index)
     peer->index = index;
     peer->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (peer->fd < 0 || connect(peer->fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
-        die("cannot connect a peer");
+        bed_die("cannot connect a peer");
     }
     int one = 1;
     (void)setsockopt(peer->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
@@ -530,150 +483,22 @@ run_fleet(bench_t *bench)
     _exit(0);
 }
 
-// ---- head and client
+// ---- the client
 
-static void
-start_head(bench_t *bench, int *ret_lifeline)
-{
-    int ready[2];
-    int lifeline[2];
-    if (pipe(ready) != 0 || pipe(lifeline) != 0) {
-        die("cannot make a pipe");
-    }
-    char state[] = "/tmp/shoal-bench-XXXXXX";
-    if (!mkdtemp(state)) {
-        die("cannot make a state folder");
-    }
-    bench->head_pid = fork();
-    if (bench->head_pid == 0) {
-        char ready_fd[16];
-        char lifeline_fd[16];
-        (void)snprintf(ready_fd, sizeof(ready_fd), "%d", ready[1]);
-        (void)snprintf(lifeline_fd, sizeof(lifeline_fd), "%d", lifeline[0]);
-        (void)close(lifeline[1]);
-        (void)execl(bench->head, bench->head, "--listen", "tcp://127.0.0.1:*", "--state", state,
-                    "--insecure-loopback", "--ready-fd", ready_fd, "--lifeline-fd", lifeline_fd,
-                    "--log-level", "WARN", (char *)NULL);
-        die("cannot start the head");
-    }
-    (void)close(ready[1]);
-    (void)close(lifeline[0]);
-    char endpoint[256] = "";
-    ssize_t got = read(ready[0], endpoint, sizeof(endpoint) - 1);
-    const char *port = strrchr(endpoint, ':');
-    if (got <= 0 || !port) {
-        (void)fprintf(stderr, "bench_dispatch: the head did not start\n");
-        exit(2);
-    }
-    bench->port = (int)strtol(port + 1, NULL, 10);
-    *ret_lifeline = lifeline[1];
-}
-
-typedef struct client {
-    void *context;
-    void *socket;
-    shoal_buffer_t scratch;
-    shoal_parcel_t parcel;
-} client_t;
-
-static void
-client_send(client_t *client, const shoal_message_t *message, zmq_msg_t *payload)
-{
-    if (shoal_message_send(client->socket, SHOAL_SLICE_NONE, message, payload, &client->scratch) !=
-        SHOAL_SENT) {
-        die("cannot send to the head");
-    }
-}
-
-// Waits for one message; false after `timeout_ms`.
-static bool
-client_receive(client_t *client, long timeout_ms, shoal_message_t *ret_message)
-{
-    zmq_pollitem_t item = {client->socket, 0, ZMQ_POLLIN, 0};
-    shoal_status_t status = SHOAL_STATUS_INIT;
-    if (zmq_poll(&item, 1, timeout_ms) <= 0 ||
-        shoal_parcel_receive(client->socket, false, &client->parcel, &status) !=
-            SHOAL_RECEIVED_ONE) {
-        return false;
-    }
-    if (!shoal_parcel_decode(&client->parcel, ret_message, &status)) {
-        (void)fprintf(stderr, "bench_dispatch: %s\n", status.text);
-        exit(2);
-    }
-    if (ret_message->type == SHOAL_MSG_ERROR) {
-        (void)fprintf(stderr, "bench_dispatch: the head says: %.*s\n",
-                      SHOAL_SLICE_ARGS(ret_message->error.reason));
-        exit(2);
-    }
-    return true;
-}
-
-static void
-client_open(client_t *client, int port)
-{
-    char endpoint[64];
-    (void)snprintf(endpoint, sizeof(endpoint), "tcp://127.0.0.1:%d", port);
-    shoal_status_t status = SHOAL_STATUS_INIT;
-    client->context = zmq_ctx_new();
-    client->socket = zmq_socket(client->context, ZMQ_DEALER);
-    shoal_parcel_init(&client->parcel);
-    if (!shoal_socket_configure(client->socket, &status) ||
-        zmq_connect(client->socket, endpoint) != 0) {
-        die("cannot connect the client");
-    }
-    shoal_message_t hello = {
-        .type = SHOAL_MSG_HELLO,
-        .hello = {.role = SHOAL_SLICE("client"), .id = SHOAL_SLICE("bench-client")}};
-    client_send(client, &hello, NULL);
-    shoal_message_t answer;
-    while (client_receive(client, 10000, &answer) && answer.type != SHOAL_MSG_WELCOME) {
-    }
-}
-
-// Submits the job and waits for its end; seconds from SUBMIT to ACCEPTED in *ret_submit_s.
+// Submits the job and waits for its end; returns the seconds it took.
 static double
-client_run_job(client_t *client, double *ret_submit_s)
+run_job(bed_client_t *client)
 {
-    shoal_buffer_t spec = SHOAL_BUFFER_INIT;
-    shoal_write_map(&spec, 3);
-    shoal_write_key(&spec, "name");
-    shoal_write_text(&spec, "bench");
-    shoal_write_key(&spec, "class");
-    shoal_write_text(&spec, "bench");
-    shoal_write_key(&spec, "args");
-    shoal_write_nil(&spec);
-    zmq_msg_t payload;
-    (void)zmq_msg_init_size(&payload, spec.len);
-    memcpy(zmq_msg_data(&payload), spec.ptr, spec.len);
-    shoal_buffer_fini(&spec);
     uint64_t start_us = shoal_clock_us();
-    shoal_message_t submit = {.type = SHOAL_MSG_SUBMIT,
-                              .submit = {.request = 1, .id = SHOAL_SLICE("bench-job")}};
-    client_send(client, &submit, &payload);
-    shoal_message_t answer;
     uint64_t beat_us = start_us;
+    bed_client_watch(client, bed_client_submit(client, "bench", /*is_collected=*/false));
     for (;;) {
-        if (client_receive(client, 500, &answer)) {
-            if (answer.type == SHOAL_MSG_ACCEPTED) {
-                *ret_submit_s = (double)(shoal_clock_us() - start_us) / 1e6;
-                shoal_message_t ask = {.type = SHOAL_MSG_WATCH,
-                                       .watch = {.request = 2, .job = answer.accepted.job}};
-                client_send(client, &ask, NULL);
-            } else if (answer.type == SHOAL_MSG_EVENT &&
-                       !shoal_slice_is(answer.event.state, "RUNNING") &&
-                       !shoal_slice_is(answer.event.state, "PENDING")) {
-                if (!shoal_slice_is(answer.event.state, "SUCCEEDED")) {
-                    (void)fprintf(stderr, "bench_dispatch: the job ended %.*s\n",
-                                  SHOAL_SLICE_ARGS(answer.event.state));
-                }
-                return (double)(shoal_clock_us() - start_us) / 1e6;
-            }
+        shoal_message_t message;
+        if (bed_client_receive(client, 500, &message) && message.type == SHOAL_MSG_EVENT &&
+            bed_event_is_final(&message)) {
+            return (double)(shoal_clock_us() - start_us) / 1e6;
         }
-        if (shoal_clock_us() - beat_us > 1000000U) {
-            beat_us = shoal_clock_us();
-            shoal_message_t heartbeat = {.type = SHOAL_MSG_HEARTBEAT};
-            client_send(client, &heartbeat, NULL);
-        }
+        bed_client_beat(client, &beat_us);
     }
 }
 
@@ -724,16 +549,17 @@ main(int argc, char **argv)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
     bench.board =
         mmap(NULL, sizeof(*bench.board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    int lifeline = -1;
-    start_head(&bench, &lifeline);
-    client_t client = {0};
-    client_open(&client, bench.port);
-    long anon_start = memory_kib(bench.head_pid, "RssAnon");
-    long rss_start = memory_kib(bench.head_pid, "VmRSS");
+    bed_head_t head;
+    bed_head_start(bench.head, /*is_ipc=*/false, &head);
+    bench.head_pid = head.pid;
+    bench.port = (int)strtol(strrchr(head.endpoint, ':') + 1, NULL, 10);
+    bed_client_t client;
+    bed_client_open(&client, head.endpoint);
+    long rss_start = bed_memory_kib(bench.head_pid, "VmRSS");
     uint64_t start_us = shoal_clock_us();
     pid_t fleet = fork();
     if (fleet == 0) {
-        (void)close(lifeline);
+        (void)close(head.lifeline);
         run_fleet(&bench);
     }
     wait_until_registered(&bench);
@@ -741,26 +567,25 @@ main(int argc, char **argv)
     double idle_pct = 0;
     if (bench.idle_s > 0) {
         (void)usleep(1000000); // settle
-        uint64_t cpu = cpu_us(bench.head_pid);
+        uint64_t cpu = bed_cpu_us(bench.head_pid);
         uint64_t from = shoal_clock_us();
         (void)usleep((useconds_t)(bench.idle_s * 1e6));
-        idle_pct = (double)(cpu_us(bench.head_pid) - cpu) / (double)(shoal_clock_us() - from) * 100;
+        idle_pct =
+            (double)(bed_cpu_us(bench.head_pid) - cpu) / (double)(shoal_clock_us() - from) * 100;
     }
     double kib_each =
-        (double)(memory_kib(bench.head_pid, "VmRSS") - rss_start) / (double)bench.peers;
-    double submit_s = 0;
-    double job_s = client_run_job(&client, &submit_s);
+        (double)(bed_memory_kib(bench.head_pid, "VmRSS") - rss_start) / (double)bench.peers;
+    double job_s = run_job(&client);
     const board_t *board = bench.board;
     double tasks = (double)(board->until_done - board->from_done);
     double stretch = (double)(board->until_us - board->from_us) / 1e6;
-    printf("%u,%u,%llu,%.3f,%.2f,%.1f,%.0f,%.2f,%.2f,%.4f,%.1f,%ld\n", bench.peers, bench.window,
+    printf("%u,%u,%llu,%.3f,%.2f,%.1f,%.0f,%.2f,%.2f,%.1f\n", bench.peers, bench.window,
            (unsigned long long)bench.tasks, connect_s, idle_pct, kib_each,
            stretch > 0 ? tasks / stretch : 0,
            tasks > 0 ? (double)(board->until_head_us - board->from_head_us) / tasks : 0, job_s,
-           submit_s, (double)memory_kib(bench.head_pid, "VmHWM") / 1024, anon_start);
+           (double)bed_memory_kib(bench.head_pid, "VmHWM") / 1024);
     (void)fflush(stdout);
-    (void)close(lifeline); // the head sees it and ends
-    (void)waitpid(bench.head_pid, NULL, 0);
+    bed_head_stop(&head);
     (void)kill(fleet, SIGKILL);
     (void)waitpid(fleet, NULL, 0);
     _exit(0);

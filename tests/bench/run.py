@@ -116,7 +116,7 @@ class Bench:
                           "-s", 100, self.head)
             self.table.add("1,000,000 shards: submit and drain", "s", float(ours[8]), None,
                            ("<=", 10))
-            self.table.add("1,000,000 shards: head's peak memory", "MiB", float(ours[10]), None,
+            self.table.add("1,000,000 shards: head's peak memory", "MiB", float(ours[9]), None,
                            ("<=", 256))
 
     def stream(self):
