@@ -110,7 +110,8 @@ main(int argc, char **argv)
     wait_for_workers(&client);
     double ms = (double)(shoal_clock_us() - begin) / 1000;
     (void)usleep(300000); // idle
-    printf("%.1f,%ld,%ld\n", ms, bed_memory_kib(pids[0], "RssAnon"), bed_memory_kib(child_of(pids[1]), "RssAnon"));
+    printf("%.1f,%ld,%ld\n", ms, bed_memory_kib(pids[0], "RssAnon"),
+           bed_memory_kib(child_of(pids[1]), "RssAnon"));
     (void)fflush(stdout);
     (void)close(lifeline[1]);
     for (size_t i = 0; i < 1 + WORKERS; i++) {

@@ -2,14 +2,15 @@
 //
 // bench_stream.c - records streamed through a real head: the figures beside floor/batch.
 //
-//   bench_stream head|client HEAD [seconds]
+//   bench_stream head|client HEAD [shards]
 //       CSV: mode,records_per_s,mb_per_s,head_us_per_record,worker_us_per_record
 //
-// A worker process (the real link and slots) runs one call that encodes a table's record of about
-// 2.2 KB again and again into batches of 64 KiB and sends them under the head's credit. "head": the
+// A worker process (the real link and one slot) runs shards that each encode a table's record of
+// about 2.2 KB again and again into batches of 64 KiB, 8 MiB in all, and send them under the head's
+// credit. "head": the
 // job collects nothing, the head takes the batches and drops them. "client": the job is collected,
 // spooled, committed and fetched by a client, which decodes every record. The rate counts from the
-// first byte of the call to its end ("head"), or to the last record decoded ("client").
+// first shard's start to the last one's end ("head"), or to the last record decoded ("client").
 
 #include <signal.h>
 #include <stdio.h>
@@ -26,7 +27,8 @@
 #include "worker/class.h"
 #include "worker/link.h"
 
-#define BATCH_BYTES  65536
+#define BATCH_BYTES   65536
+#define SHARD_BATCHES 128
 #define CLIENT_CREDIT (8 * BATCH_BYTES)
 
 // What the worker tells, in memory that both processes map.
@@ -39,7 +41,7 @@ typedef struct board {
 
 typedef struct bench {
     board_t *board;
-    double seconds;
+    unsigned shards;
 } bench_t;
 
 static bool
@@ -62,10 +64,11 @@ stream(const bench_t *bench, const shoal_call_t *call, shoal_status_t *status)
 {
     shoal_buffer_t batch = SHOAL_BUFFER_INIT;
     board_t *board = bench->board;
-    board->begin_us = shoal_clock_us();
-    uint64_t until_us = board->begin_us + (uint64_t)(bench->seconds * 1e6);
+    if (board->begin_us == 0) {
+        board->begin_us = shoal_clock_us();
+    }
     bool is_sent = true;
-    while (is_sent && shoal_clock_us() < until_us) {
+    for (unsigned i = 0; is_sent && i < SHARD_BATCHES; i++) {
         uint32_t records = 0;
         (void)shoal_buffer_reserve(&batch, BATCH_BYTES + 4096);
         while (batch.len + SAMPLE_BYTES_MAX <= BATCH_BYTES) {
@@ -82,17 +85,21 @@ stream(const bench_t *bench, const shoal_call_t *call, shoal_status_t *status)
 }
 
 static bool
-discover(const shoal_call_t *call, shoal_status_t *status)
+discover(const bench_t *bench, const shoal_call_t *call, shoal_status_t *status)
 {
     shoal_buffer_t items = SHOAL_BUFFER_INIT;
-    shoal_write_map(&items, 3);
-    shoal_write_key(&items, "shard");
-    shoal_write_uint(&items, 1);
-    shoal_write_key(&items, "stage");
-    shoal_write_uint(&items, 2);
-    shoal_write_key(&items, "args");
-    shoal_write_nil(&items);
-    bool is_sent = call->send(call->ctx, &items, 1, status);
+    for (unsigned i = 1; i <= bench->shards; i++) {
+        shoal_write_map(&items, 4);
+        shoal_write_key(&items, "shard");
+        shoal_write_uint(&items, i);
+        shoal_write_key(&items, "stage");
+        shoal_write_uint(&items, 2);
+        shoal_write_key(&items, "cost");
+        shoal_write_uint(&items, 1000000);
+        shoal_write_key(&items, "args");
+        shoal_write_nil(&items);
+    }
+    bool is_sent = call->send(call->ctx, &items, bench->shards, status);
     shoal_buffer_fini(&items);
     return is_sent;
 }
@@ -104,7 +111,7 @@ run_call(void *self, const shoal_call_t *call, const char *method, shoal_slice_t
     (void)args;
     (void)result;
     if (strcmp(method, "discover") == 0) {
-        return discover(call, status);
+        return discover(self, call, status);
     }
     return strcmp(method, "map") != 0 || stream(self, call, status);
 }
@@ -192,14 +199,14 @@ int
 main(int argc, char **argv)
 {
     if (argc < 3) {
-        (void)fprintf(stderr, "usage: bench_stream head|client HEAD [seconds]\n");
+        (void)fprintf(stderr, "usage: bench_stream head|client HEAD [shards]\n");
         return 2;
     }
     bool is_collected = strcmp(argv[1], "client") == 0;
     (void)alarm(120);
-    bench_t bench = {.seconds = argc > 3 ? strtod(argv[3], NULL) : 0.8};
-    bench.board = mmap(NULL, sizeof(*bench.board), PROT_READ | PROT_WRITE,
-                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    bench_t bench = {.shards = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 10) : 64};
+    bench.board =
+        mmap(NULL, sizeof(*bench.board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     bed_head_t head;
     bed_head_start(argv[2], /*is_ipc=*/false, &head);
     pid_t worker = fork();
