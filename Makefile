@@ -4,7 +4,7 @@
 #
 #   make run      build, and read the catalogue of a small example database
 #   make test     build everything and run all tests
-#   make bench    the benchmarks, each beside its floor
+#   make bench    the benchmarks, each beside its floor (BENCH="--rounds 3 --only codec")
 #   make check    format, analysers, documents
 #   make format   clang-format on every source
 #   make install  programs and connectors to PREFIX (DESTDIR is honoured)
@@ -40,10 +40,11 @@ test:
 	@ctest --test-dir build/release -L '$(LABELS)' -j$(JOBS) --output-on-failure
 
 bench:
-	@deploy/install-deps build test
+	@deploy/install-deps build test bench
 	@mkdir -p build && $(configure)
 	@cmake --build --preset $(PRESET)
-	@ctest --test-dir build/release -L '^bench$$' --verbose
+	@cmake --build --preset $(PRESET) --target bench
+	@tests/bench/run.py $(BENCH)
 
 format:
 	@deploy/install-deps lint

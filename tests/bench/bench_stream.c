@@ -42,6 +42,7 @@ typedef struct board {
 typedef struct bench {
     board_t *board;
     unsigned shards;
+    sample_t sample;
 } bench_t;
 
 static bool
@@ -70,9 +71,9 @@ stream(const bench_t *bench, const shoal_call_t *call, shoal_status_t *status)
     bool is_sent = true;
     for (unsigned i = 0; is_sent && i < SHARD_BATCHES; i++) {
         uint32_t records = 0;
-        (void)shoal_buffer_reserve(&batch, BATCH_BYTES + 4096);
-        while (batch.len + SAMPLE_BYTES_MAX <= BATCH_BYTES) {
-            sample_encode(&batch);
+        (void)shoal_buffer_reserve(&batch, BATCH_BYTES);
+        while (batch.len + SAMPLE_BYTES <= BATCH_BYTES) {
+            sample_encode(&bench->sample, &batch);
             records++;
         }
         board->bytes += batch.len;
@@ -123,8 +124,9 @@ static bool
 decode_all(shoal_slice_t payload, uint64_t *records)
 {
     shoal_cursor_t cursor = shoal_cursor_over(payload);
+    sample_t sample;
     while (!shoal_cursor_is_done(&cursor)) {
-        if (!sample_decode(&cursor)) {
+        if (!sample_decode(&cursor, &sample)) {
             return false;
         }
         (*records)++;
@@ -182,17 +184,33 @@ wait_for_end(bed_client_t *client)
 }
 
 static void
-run_worker(const bench_t *bench, const char *endpoint)
+run_worker(bench_t *bench, const char *endpoint)
 {
     const shoal_class_t class = {.abi = SHOAL_CLASS_ABI,
                                  .name = "bench",
                                  .methods = methods,
-                                 .ctx = (void *)(uintptr_t)bench,
+                                 .ctx = bench,
                                  .construct = construct,
                                  .destroy = destroy,
                                  .call = run_call};
     const shoal_class_t *classes[] = {&class};
-    bench_run_worker(endpoint, classes, 1);
+    shoal_link_config_t link = {
+        .endpoint = endpoint,
+        .identity = {.id = "bench-worker",
+                     .incarnation = 1,
+                     .name = "bench",
+                     .slots = 1,
+                     .window = 2,
+                     .classes = classes,
+                     .class_count = 1},
+        .lifeline_fd = -1,
+        .log = shoal_log_new(STDERR_FILENO, NULL, SHOAL_LOG_WARN),
+    };
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    if (!shoal_link_run(&link, &status)) {
+        (void)fprintf(stderr, "bench: the worker failed: %s\n", status.text);
+    }
+    shoal_log_destroy(&link.log);
 }
 
 int

@@ -131,12 +131,11 @@ class Bench:
     def codec(self):
         for _ in range(self.rounds):
             text = run(FLOOR / "mpbench", 0.1)
-            ours = dict(line.split(",")[:2] for line in run(self.tool("bench_codec")).splitlines()
-                        if "," in line)
-            for what in ("encode", "decode"):
+            ours = {line.split(",")[0]: float(line.split(",")[2])
+                    for line in run(self.tool("bench_codec"), 0.1).splitlines()}
+            for what, key in (("encode", "write"), ("decode", "read")):
                 floor = self.mpbench(text, what)
-                self.table.add(f"record codec, {what}", "ns", float(ours[f"record_{what}"]), floor,
-                               ("<=", 1.5))
+                self.table.add(f"record codec, {what}", "ns", ours[key], floor, ("<=", 1.5))
 
     @staticmethod
     def mpbench(text, what):
