@@ -500,8 +500,8 @@ attempt_forget(shoal_session_t *session, shoal_attempt_t *attempt, uint64_t arg)
 static void
 forget_head(shoal_session_t *session)
 {
+    shoal_slots_drop_all_actors(session->slots); // first, so that none of their calls starts now
     attempts_each(session, attempt_forget, 0);
-    shoal_slots_drop_all_actors(session->slots);
     shoal_results_forget(session->results);
 }
 
@@ -619,14 +619,6 @@ attempt_cancel(shoal_session_t *session, shoal_attempt_t *attempt)
 }
 
 static void
-attempt_withdraw_of(shoal_session_t *session, shoal_attempt_t *attempt, uint64_t actor)
-{
-    if (attempt->actor == actor && shoal_slots_take_back(session->slots, attempt)) {
-        report(session, attempt, SHOAL_OUTCOME_CANCELLED, NULL, SHOAL_SLICE_NONE);
-    }
-}
-
-static void
 attempt_cancel_of(shoal_session_t *session, shoal_attempt_t *attempt, uint64_t actor)
 {
     if (attempt->actor == actor && !attempt->is_forgotten) {
@@ -638,9 +630,8 @@ static void
 on_drop_actor(shoal_session_t *session, const heard_t *heard)
 {
     uint64_t actor = heard->message->drop_actor.actor;
-    attempts_each(session, attempt_withdraw_of, actor); // or they start when the others stop
+    shoal_slots_drop_actor(session->slots, actor); // first, so that none of its calls starts now
     attempts_each(session, attempt_cancel_of, actor);
-    shoal_slots_drop_actor(session->slots, actor);
 }
 
 static void

@@ -141,8 +141,7 @@ fail_cancelled(shoal_status_t *status)
     return shoal_fail(status, SHOAL_CANCELLED, "the call was cancelled");
 }
 
-static void
-call_log(void *ctx, shoal_log_level_t level, const char *format, ...)
+static SHOAL_PRINTF(3, 4) void call_log(void *ctx, shoal_log_level_t level, const char *format, ...)
 {
     shoal_slot_t *slot = ctx;
     if (!shoal_log_is_on(slot->pool->log, level)) {
@@ -370,6 +369,9 @@ instance_run(shoal_slot_t *slot, instance_t *instance, shoal_buffer_t *detail,
     const shoal_class_t *class = instance->actor->class;
     const shoal_attempt_t *attempt = slot->attempt;
     const char *method = NULL;
+    if (call_is_cancelled(slot)) {
+        return fail_cancelled(status);
+    }
     if (!shoal_class_method(class, attempt->method, &method, status)) {
         return false;
     }
@@ -450,6 +452,9 @@ attempt_start(shoal_slot_t *slot)
     (void)dequeue(pool, attempt);
     attempt->slot = slot;
     slot->attempt = attempt;
+    if (attempt->home->is_dropped) {
+        atomic_store(&attempt->is_cancelled, true);
+    }
     if (slot->is_woken) { // a cancel that came when the last call was over
         uint64_t word = 0;
         ssize_t done = read(slot->wake_fd, &word, sizeof(word));

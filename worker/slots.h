@@ -66,7 +66,8 @@ SHOAL_MUST_CHECK bool shoal_slots_add_actor(shoal_slots_t *slots, uint64_t numbe
                                             const shoal_class_t *class, shoal_slice_t args,
                                             shoal_status_t *status);
 
-// Destroys its instances, busy ones when their call ends. The caller cancels its attempts first.
+// Destroys its instances, busy ones when their call ends. Attempts that have not started end as
+// cancelled without running.
 void shoal_slots_drop_actor(shoal_slots_t *slots, uint64_t number);
 void shoal_slots_drop_all_actors(shoal_slots_t *slots);
 

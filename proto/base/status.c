@@ -20,9 +20,9 @@ own_class(shoal_code_t code)
     }
 }
 
-static void
-set(shoal_status_t *status, shoal_code_t code, shoal_error_class_t error_class, const char *format,
-    va_list args)
+static SHOAL_PRINTF(4, 0) void set(shoal_status_t *status, shoal_code_t code,
+                                   shoal_error_class_t error_class, const char *format,
+                                   va_list args)
 {
     status->code = code;
     status->error_class = error_class;

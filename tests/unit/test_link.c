@@ -471,7 +471,10 @@ a_dropped_actor_loses_its_instances_and_its_calls(void)
     for (int i = 0; i < 2; i++) {
         const shoal_msg_result_t *result =
             &fake_head_expect(&worker.head, SHOAL_MSG_RESULT)->result;
-        CHECK(result->outcome == SHOAL_OUTCOME_CANCELLED);
+        if (result->outcome != SHOAL_OUTCOME_CANCELLED) {
+            fail_msg("call %d ended with %d (%.*s)", (int)result->call, (int)result->outcome,
+                     SHOAL_SLICE_ARGS(result->reason));
+        }
         fake_head_ack(&worker.head, result->seq);
     }
     fake_head_call(&worker.head, 3, 1, "echo", 0, SHOAL_SLICE_NONE);
