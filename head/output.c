@@ -21,6 +21,8 @@
 #define SMALL_BYTES       4096      // copied: libzmq keeps small ones in a shared buffer of 8 KiB
 #define RESERVE_BYTES_MAX 268435456 // of the spool's limit, kept back for one attempt
 #define RESERVE_SHARE     4         // and at most a quarter of it
+#define OVERDRAW_MAX      16777216  // beyond the limit: batches that overdraw their credit
+#define OVERDRAW_SHARE    8         // and at most an eighth of it
 
 // Doubly linked lists whose links stand in the structure.
 #define LIST_ADD(list, it, next_, prev_)                                                           \
@@ -670,8 +672,11 @@ shoal_outputs_new(const shoal_outputs_config_t *config, shoal_outputs_t **ret_ou
     if (outputs->reserve > RESERVE_BYTES_MAX) {
         outputs->reserve = RESERVE_BYTES_MAX;
     }
-    shoal_spool_config_t spool = {.directory = config->directory,
-                                  .limit_bytes = outputs->spool_limit};
+    uint64_t overdraw = outputs->spool_limit / OVERDRAW_SHARE;
+    shoal_spool_config_t spool = {
+        .directory = config->directory,
+        .limit_bytes = outputs->spool_limit + (overdraw < OVERDRAW_MAX ? overdraw : OVERDRAW_MAX),
+    };
     if (!shoal_scribe_start(&spool, &outputs->scribe, status)) {
         free(outputs);
         return false;

@@ -47,6 +47,7 @@ struct segment {
     uint64_t job;
     uint32_t number;
     uint32_t bytes;   // whole batches in the file
+    uint32_t holes;   // bytes of it that were given back to the disk
     uint32_t wanted;  // batches not released
     int fd;           // -1: not open
     segment_t *newer; // in the list of open ones
@@ -157,7 +158,7 @@ segment_remove(shoal_spool_t *spool, spool_job_t *job, segment_t *segment)
     name_of(segment->job, segment->number, name);
     segment_close(spool, segment);
     (void)unlinkat(spool->directory_fd, name, 0); // if it stays, the next start removes it
-    spool->bytes -= segment->bytes;
+    spool->bytes -= segment->bytes - segment->holes;
     spool->segment_count--;
     if (job->current == segment) {
         job->current = NULL;
@@ -535,16 +536,34 @@ shoal_spool_read(shoal_spool_t *spool, uint64_t job, shoal_spool_place_t place,
     return true;
 }
 
+// Gives a payload's room back to the disk, where the file system can; its header stays, so that
+// whoever walks through the file finds the next one.
+static void
+punch(shoal_spool_t *spool, segment_t *segment, shoal_spool_place_t place)
+{
+    shoal_status_t ignored = SHOAL_STATUS_INIT;
+    off_t at = (off_t)place.offset + SHOAL_SPOOL_HEADER_BYTES;
+    if (place.length > 0 && segment_open(spool, segment, false, &ignored) &&
+        fallocate(segment->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at,
+                  (off_t)place.length) == 0) {
+        segment->holes += place.length;
+        spool->bytes -= place.length;
+    }
+}
+
 void
 shoal_spool_release(shoal_spool_t *spool, uint64_t job, shoal_spool_place_t place)
 {
     spool_job_t *owner = NULL;
     segment_t *segment = segment_find(spool, job, place.segment, &owner);
-    if (segment && segment->wanted > 0) {
-        segment->wanted--;
-        if (segment->wanted == 0) {
-            segment_remove(spool, owner, segment);
-        }
+    if (!segment || segment->wanted == 0) {
+        return;
+    }
+    segment->wanted--;
+    if (segment->wanted == 0) {
+        segment_remove(spool, owner, segment);
+    } else {
+        punch(spool, segment, place);
     }
 }
 

@@ -4,8 +4,8 @@
 //
 // Each job has files spool-<job>-<n>.seg; each batch in them is a header (who wrote it, its length,
 // checksums of header and payload) and its payload, so that a journal can find out after a crash
-// what is whole. A batch is named by its place. A segment is removed when none of its batches is
-// wanted any more, or when its job is forgotten. Without a journal nothing refers to
+// what is whole. A batch is named by its place. A batch that is no longer wanted becomes a hole in
+// its file, and a segment without wanted batches is removed, as are all of a forgotten job. Without a journal nothing refers to
 // old files: segments found at the start are removed, and so are this one's at the end.
 //
 // Threads: one owner, the scribe. Every call may block on the disk.  Logging: none.
@@ -72,7 +72,7 @@ SHOAL_MUST_CHECK bool shoal_spool_read(shoal_spool_t *spool, uint64_t job,
                                        shoal_spool_place_t place, zmq_msg_t *ret_payload,
                                        shoal_status_t *status);
 
-// A batch of that length in that segment is no longer wanted.
+// That batch is no longer wanted. Once for each batch.
 void shoal_spool_release(shoal_spool_t *spool, uint64_t job, shoal_spool_place_t place);
 
 // Removes all files of a job. Unknown jobs are fine.

@@ -105,8 +105,12 @@ segments_are_sealed_at_their_size(void)
 
     shoal_spool_release(bed.spool, 1, first);
     CHECK(shoal_spool_segment_count(bed.spool) == 2);
+    CHECK(shoal_spool_bytes(bed.spool) == 3 * SHOAL_SPOOL_HEADER_BYTES + 20); // a hole
+    check_reads(&bed, 1, second, "bbbbbbbbbb");
+    check_refuses(&bed, 1, first, SHOAL_IO, "checksum");
     shoal_spool_release(bed.spool, 1, second);
     CHECK(shoal_spool_segment_count(bed.spool) == 1 && folder_count(&bed.folder) == 1);
+    CHECK(shoal_spool_bytes(bed.spool) == SHOAL_SPOOL_HEADER_BYTES + 10);
     check_refuses(&bed, 1, first, SHOAL_NOT_FOUND, "no segment 1");
     teardown(&bed);
 }
