@@ -800,15 +800,6 @@ shoal_output_bytes(const shoal_output_t *output)
     return output->bytes;
 }
 
-bool
-shoal_output_is_waiting(const shoal_output_t *output)
-{
-    return output->is_refused || output->waiting_count > 0 ||
-           (output->outputs->is_stalled && output->unwritten > 0);
-}
-
-// ---- one attempt
-
 // The first credit: what there is room for, little once many attempts have theirs; 0: no room.
 static uint64_t
 first_credit(const shoal_output_t *output)
@@ -831,6 +822,15 @@ first_credit(const shoal_output_t *output)
                         : SHOAL_OUTPUT_CREDIT_LEAST;
     return bytes < most ? bytes : most;
 }
+
+bool
+shoal_output_is_waiting(const shoal_output_t *output)
+{
+    return (output->is_refused && first_credit(output) == 0) || output->waiting_count > 0 ||
+           (output->outputs->is_stalled && output->unwritten > 0);
+}
+
+// ---- one attempt
 
 shoal_draft_t *
 shoal_draft_new(shoal_output_t *output, uint64_t call, uint32_t attempt, void *owner,

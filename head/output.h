@@ -115,7 +115,7 @@ void shoal_output_finish(shoal_output_t *output);
 uint64_t shoal_output_commits(const shoal_output_t *output); // number of the last commit
 uint64_t shoal_output_bytes(const shoal_output_t *output);   // of committed payloads
 
-// The job cannot go on for lack of room on the disk: show wait "disk".
+// An attempt of the job cannot go on, or not begin, for lack of room: show wait "disk".
 bool shoal_output_is_waiting(const shoal_output_t *output);
 
 // ---- one attempt
