@@ -415,6 +415,7 @@ class Head:
         self.worker = None
         self.hello = None
         self.taken = 0  # RESULTs up to this number are acknowledged
+        self.seen = 0  # the last RESULT on this connection, or the last that is acknowledged
         self.acknowledges = True
         self.answers_heartbeats = True
         self.inbox = deque()
@@ -437,8 +438,9 @@ class Head:
         if message.name == "HEARTBEAT" and identity == self.worker and self.answers_heartbeats:
             self.send("HEARTBEAT", **({"ack": self.taken} if self.taken else {}))
         elif message.name == "RESULT" and identity == self.worker:
-            if message.seq > self.taken + 1:
-                raise WireError("result %d after %d" % (message.seq, self.taken))
+            if self.seen is not None and message.seq != self.seen + 1:
+                raise WireError("result %d after %d" % (message.seq, self.seen))
+            self.seen = message.seq
             if self.acknowledges:
                 self.taken = max(self.taken, message.seq)
                 self.send("ACK", seq=self.taken)
@@ -467,7 +469,7 @@ class Head:
     def welcome(self, seconds=10.0):
         """Waits for a HELLO and answers it."""
         self.hello = self.expect("HELLO", seconds)
-        self.worker = self.sender
+        self.worker, self.seen = self.sender, self.taken
         if self.hello.role != "worker":
             raise WireError("not a worker: %r" % self.hello)
         self.send("WELCOME", head=self.id, **self.times)
