@@ -623,3 +623,46 @@ shoal_options_key(const shoal_options_t *options, const char *path)
     assert(value);
     return value->key;
 }
+
+static bool
+read_element(const shoal_option_t *table, const char *key, shoal_slice_t element,
+             shoal_options_each_fn *each, void *ctx, shoal_status_t *status)
+{
+    shoal_options_t *read = NULL;
+    bool done = shoal_options_read(&read, table, key, element, false, NULL, NULL, status) &&
+                each(ctx, read, status);
+    shoal_options_destroy(&read);
+    return done;
+}
+
+bool
+shoal_options_each(const shoal_options_t *options, const char *path, const shoal_option_t *table,
+                   shoal_options_each_fn *each, void *ctx, shoal_status_t *status)
+{
+    shoal_slice_t value = shoal_options_value(options, path);
+    const char *key = shoal_options_key(options, path);
+    shoal_cursor_t cursor = shoal_cursor_over(value);
+    if (value.len == 0) {
+        return true;
+    }
+    if (shoal_cursor_peek(&cursor) == SHOAL_VALUE_MAP) {
+        return read_element(table, key, value, each, ctx, status);
+    }
+    if (shoal_cursor_peek(&cursor) != SHOAL_VALUE_ARRAY) {
+        return shoal_fail_key(status, key, "must be a list of maps, is %s",
+                              kind_name(shoal_cursor_peek(&cursor)));
+    }
+    uint32_t count = shoal_cursor_array(&cursor);
+    if (count > SHOAL_OPTIONS_EACH_MAX) {
+        return shoal_fail_key(status, key, "has %u entries, at most %d are allowed", count,
+                              SHOAL_OPTIONS_EACH_MAX);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        char element_key[SHOAL_STATUS_KEY_MAX];
+        (void)snprintf(element_key, sizeof(element_key), "%s[%u]", key, i);
+        if (!read_element(table, element_key, shoal_cursor_value(&cursor), each, ctx, status)) {
+            return false;
+        }
+    }
+    return true;
+}

@@ -74,6 +74,18 @@ const char *shoal_options_list_at(const shoal_options_t *options, const char *pa
 shoal_slice_t shoal_options_value(const shoal_options_t *options, const char *path); // or empty
 bool shoal_options_is_written(const shoal_options_t *options, const char *path);     // in the file
 
+// Reads the VALUE at `path` as an array of maps, each against `table`, and hands them to `each` one
+// after the other (borrowed for the call; it returns false to stop). One map counts as an array of
+// one, an absent value as none; at most SHOAL_OPTIONS_EACH_MAX. An element's prefix is the option's
+// key with its index: "processor[0].config.rules[2]".
+//   as for shoal_options_read()
+#define SHOAL_OPTIONS_EACH_MAX 1000
+typedef bool shoal_options_each_fn(void *ctx, const shoal_options_t *element,
+                                   shoal_status_t *status);
+SHOAL_MUST_CHECK bool shoal_options_each(const shoal_options_t *options, const char *path,
+                                         const shoal_option_t *table, shoal_options_each_fn *each,
+                                         void *ctx, shoal_status_t *status);
+
 // prefix and path of an entry, for shoal_fail_key(): "source.serviceConnection.config.hostPort".
 const char *shoal_options_key(const shoal_options_t *options, const char *path);
 

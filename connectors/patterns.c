@@ -128,3 +128,9 @@ shoal_patterns_is_empty(const shoal_patterns_t *patterns)
 {
     return patterns->includes.count == 0 && patterns->excludes.count == 0;
 }
+
+bool
+shoal_patterns_has_includes(const shoal_patterns_t *patterns)
+{
+    return patterns->includes.count > 0;
+}

@@ -38,4 +38,7 @@ SHOAL_MUST_CHECK bool shoal_patterns_keep_slice(const shoal_patterns_t *patterns
 // True if the pattern is empty, so that every name stays.
 bool shoal_patterns_is_empty(const shoal_patterns_t *patterns);
 
+// True if includes decide, so that only what matches stays.
+bool shoal_patterns_has_includes(const shoal_patterns_t *patterns);
+
 #endif

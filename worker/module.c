@@ -288,8 +288,7 @@ find_locked(shoal_modules_t *modules, const char *type, shoal_module_kind_t kind
         return refuse_type(modules, shown, kind, key, status);
     }
     if (!load(modules, module, status)) {
-        (void)snprintf(status->key, sizeof(status->key), "%s", key);
-        return false;
+        return shoal_fail_blame(status, key);
     }
     if (!has_kind(module->connector, kind)) {
         return refuse_type(modules, module->name, kind, key, status);

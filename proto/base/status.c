@@ -97,6 +97,13 @@ shoal_fail_while(shoal_status_t *status, const char *format, ...)
     return false;
 }
 
+bool
+shoal_fail_blame(shoal_status_t *status, const char *key)
+{
+    (void)snprintf(status->key, sizeof(status->key), "%s", key);
+    return false;
+}
+
 void
 shoal_status_clear(shoal_status_t *status)
 {

@@ -89,6 +89,9 @@ bool shoal_fail_errno(shoal_status_t *status, int error, const char *format, ...
 // Puts "<sentence>: " before the text that is there; returns false. Code, class and key stay.
 bool shoal_fail_while(shoal_status_t *status, const char *format, ...) SHOAL_PRINTF(2, 3);
 
+// Names the entry of a workflow file that is to blame for the failure that is there; returns false.
+bool shoal_fail_blame(shoal_status_t *status, const char *key);
+
 // Back to SHOAL_STATUS_INIT.
 void shoal_status_clear(shoal_status_t *status);
 

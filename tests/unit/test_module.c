@@ -103,6 +103,34 @@ a_module_that_cannot_be_used_says_why(void)
     CHECK(unlink(path) == 0 && rmdir(directory) == 0);
 }
 
+static void
+the_list_has_a_line_for_each(void)
+{
+    shoal_modules_t *modules = open_modules("");
+    shoal_buffer_t list = SHOAL_BUFFER_INIT;
+    shoal_modules_list(modules, &list);
+    CHECK_SAYS(shoal_buffer_text(&list), "example          source     ");
+    CHECK_SAYS(shoal_buffer_text(&list), "file             sink       ");
+    CHECK_SAYS(shoal_buffer_text(&list), "filter           processor  ");
+    CHECK(strstr(shoal_buffer_text(&list), "example") < strstr(shoal_buffer_text(&list), "rename"));
+    shoal_buffer_fini(&list);
+    shoal_modules_destroy(&modules);
+}
+
+static void
+a_source_has_a_workflow_file_to_start_from(void)
+{
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    shoal_modules_t *modules = open_modules("");
+    const char *text = NULL;
+    CHECK_OK(shoal_modules_template(modules, "Example", &text, &status), status);
+    CHECK_SAYS(text, "type: example");
+    CHECK_FAILS(shoal_modules_template(modules, "file", &text, &status), status, SHOAL_INVALID);
+    CHECK_SAYS(status.text, "unknown source type \"file\"");
+    shoal_modules_destroy(&modules);
+}
+
 TEST_MAIN(TEST(a_real_module_is_loaded_on_first_use_whatever_its_case),
           TEST(an_unknown_type_lists_the_known_ones_of_its_role),
-          TEST(a_module_that_cannot_be_used_says_why))
+          TEST(a_module_that_cannot_be_used_says_why), TEST(the_list_has_a_line_for_each),
+          TEST(a_source_has_a_workflow_file_to_start_from))
