@@ -375,6 +375,7 @@ static bool
 read_pair(const reading_t *reading, char path[PATH_SIZE], size_t len, const char *name,
           shoal_slice_t bytes)
 {
+    assert(name);
     const group_t *group = reading->group;
     char parent[PATH_SIZE];
     (void)snprintf(parent, sizeof(parent), "%.*s%s", (int)len, path, len > 0 ? "." : "");

@@ -321,7 +321,7 @@ shoal_modules_list(shoal_modules_t *modules, shoal_buffer_t *out)
 {
     (void)pthread_mutex_lock(&modules->mutex);
     scan(modules);
-    module_t *sorted[SHOAL_MODULE_COUNT_MAX];
+    module_t *sorted[SHOAL_MODULE_COUNT_MAX] = {NULL};
     for (size_t i = 0; i < modules->count; i++) {
         sorted[i] = &modules->modules[i];
     }
@@ -355,6 +355,7 @@ shoal_modules_template(shoal_modules_t *modules, const char *type, const char **
                             status)) {
         return false;
     }
+    assert(connector);
     if (!connector->template_text) {
         return shoal_fail(status, SHOAL_NOT_FOUND,
                           "source \"%s\" has no workflow file to start from", connector->name);

@@ -312,13 +312,14 @@ parse_columns(shoal_slice_t text, shoal_catalogue_column_t *columns, uint32_t *r
             return shoal_fail_as(status, SHOAL_DATA, SHOAL_LIMIT, "more than %d columns",
                                  COLUMNS_MAX);
         }
-        columns[count++] = (shoal_catalogue_column_t){.name = name,
-                                                      .data_type = data_type(type),
-                                                      .display = type,
-                                                      .position = count + 1,
-                                                      .precision = SHOAL_CATALOGUE_NO_NUMBER,
-                                                      .scale = SHOAL_CATALOGUE_NO_NUMBER,
-                                                      .is_nullable = true};
+        columns[count] = (shoal_catalogue_column_t){.name = name,
+                                                    .data_type = data_type(type),
+                                                    .display = type,
+                                                    .position = count + 1,
+                                                    .precision = SHOAL_CATALOGUE_NO_NUMBER,
+                                                    .scale = SHOAL_CATALOGUE_NO_NUMBER,
+                                                    .is_nullable = true};
+        count++;
     }
     *ret_count = count;
     return true;
