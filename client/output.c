@@ -281,6 +281,12 @@ write_all(int fd, const char *bytes, size_t len)
     return true;
 }
 
+static bool
+is_no_room(int error)
+{
+    return error == ENOSPC || error == EDQUOT || error == EFBIG;
+}
+
 static shoal_output_took_t
 write_failed(shoal_output_t *output, int error, shoal_status_t *status)
 {
@@ -292,8 +298,7 @@ write_failed(shoal_output_t *output, int error, shoal_status_t *status)
     shoal_status_t cut_status = SHOAL_STATUS_INIT;
     bool is_cut = cut(output, output->length, &cut_status);
     (void)shoal_fail_errno(status, error, "cannot write \"%s\"", output->part);
-    bool is_full = error == ENOSPC || error == EDQUOT || error == EFBIG;
-    return is_cut && is_full ? SHOAL_OUTPUT_NO_ROOM : SHOAL_OUTPUT_BROKEN;
+    return is_cut && is_no_room(error) ? SHOAL_OUTPUT_NO_ROOM : SHOAL_OUTPUT_BROKEN;
 }
 
 shoal_output_took_t
@@ -357,9 +362,10 @@ shoal_output_restart(shoal_output_t *output, const char *job_id, shoal_status_t 
     return cut(output, 0, status);
 }
 
-// The state is written beside and renamed, so that a crash leaves the old one or the new one.
-static bool
-state_write(const shoal_output_t *output, shoal_status_t *status)
+// The state is written beside and renamed, so that a crash leaves the old one or the new one. Gives
+// 0 or an errno value.
+static int
+state_write(const shoal_output_t *output)
 {
     char text[STATE_BYTES_MAX];
     int len = snprintf(text, sizeof(text), "job %s commit %" PRIu64 " length %" PRIu64 "\n",
@@ -374,10 +380,9 @@ state_write(const shoal_output_t *output, shoal_status_t *status)
     }
     if (!done) {
         (void)unlink(fresh);
-        (void)shoal_fail_errno(status, error, "cannot write \"%s\"", output->state);
     }
     free(fresh);
-    return done;
+    return done ? 0 : error;
 }
 
 bool
@@ -387,8 +392,13 @@ shoal_output_sync(shoal_output_t *output, uint64_t *ret_commit, shoal_status_t *
         if (fdatasync(output->fd) != 0) {
             return shoal_fail_errno(status, errno, "cannot write \"%s\"", output->part);
         }
-        if (!state_write(output, status)) {
-            return false;
+        int error = state_write(output);
+        if (is_no_room(error)) { // the older state is still true
+            *ret_commit = output->safe_commit;
+            return true;
+        }
+        if (error != 0) {
+            return shoal_fail_errno(status, error, "cannot write \"%s\"", output->state);
         }
     }
     output->safe_commit = output->commit;

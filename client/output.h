@@ -60,7 +60,8 @@ SHOAL_MUST_CHECK bool shoal_output_rewind(shoal_output_t *output, shoal_status_t
 SHOAL_MUST_CHECK bool shoal_output_restart(shoal_output_t *output, const char *job_id,
                                            shoal_status_t *status);
 
-// Makes what is written safe: syncs the part, then writes the state. *ret_commit: safe up to it.
+// Makes what is written safe: syncs the part, then writes the state. *ret_commit: safe up to it (an
+// older one where there is no room for the state).
 SHOAL_MUST_CHECK bool shoal_output_sync(shoal_output_t *output, uint64_t *ret_commit,
                                         shoal_status_t *status);
 
