@@ -38,7 +38,7 @@ index_of(const shoal_arguments_t *arguments, const char *name)
             return i;
         }
     }
-    assert(!"an option that is not in the command's table");
+    assert(false && "an option that is not in the command's table");
     return 0;
 }
 
