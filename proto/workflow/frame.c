@@ -388,6 +388,11 @@ shoal_frame_check(shoal_document_t *document, bool is_lenient, shoal_warnings_t 
                                    EXECUTION "orchestrator", status,
                                    "argo comes in a later version; use local or cluster");
     }
+    const shoal_node_t *bulk_sink = shoal_node_member(root, "bulkSink");
+    if (bulk_sink && !shoal_node_member(root, "sink")) {
+        return shoal_document_fail(document, bulk_sink->line, "bulkSink", status,
+                                   "usage workflows (stage, bulkSink) come in a later version");
+    }
     check_t check = {document, is_lenient, warnings, SHOAL_BUFFER_INIT};
     bool done = check_map(&check, root_keys, root, status);
     shoal_buffer_fini(&check.path);

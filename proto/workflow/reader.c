@@ -450,19 +450,31 @@ line_at(shoal_slice_t text, size_t offset)
     return line;
 }
 
-// Whether a tab stands at that line and column (both from 0, columns count characters).
-static bool
-is_tab_at(shoal_slice_t text, size_t line, size_t column)
+// The text of a line, counted from 0, without its end.
+static shoal_slice_t
+line_text(shoal_slice_t text, size_t line)
 {
     size_t at = 0;
     while (line > 0 && at < text.len) {
         line -= text.ptr[at++] == '\n';
     }
-    while (column > 0 && at < text.len) {
-        at += shoal_utf8_len((shoal_slice_t){text.ptr + at, text.len - at}); // checked before
+    size_t len = 0;
+    while (at + len < text.len && text.ptr[at + len] != '\n') {
+        len++;
+    }
+    return (shoal_slice_t){len > 0 ? text.ptr + at : "", len};
+}
+
+// Whether a tab stands at that column, counted in characters from 0.
+static bool
+is_tab_at(shoal_slice_t line, size_t column)
+{
+    size_t at = 0;
+    while (column > 0 && at < line.len) {
+        at += shoal_utf8_len((shoal_slice_t){line.ptr + at, line.len - at}); // checked before
         column--;
     }
-    return at < text.len && text.ptr[at] == '\t';
+    return at < line.len && line.ptr[at] == '\t';
 }
 
 // Says what libyaml found.
@@ -476,19 +488,24 @@ yaml_refused(const reader_t *reader, shoal_status_t *status)
                                    "", status, "cannot be read as YAML: %s (0x%02x)", problem,
                                    (unsigned)parser->problem_value);
     }
-    if (is_tab_at(reader->text, parser->problem_mark.line, parser->problem_mark.column)) {
+    shoal_slice_t text = line_text(reader->text, parser->problem_mark.line);
+    const char *hint = "";
+    if (is_tab_at(text, parser->problem_mark.column)) {
         problem = "a tab stands here; YAML indents with spaces";
+    } else if (memmem(text.ptr, text.len, "${", 2)) { // its braces are YAML's own there
+        hint = "; between {} or [] write \"${NAME}\" with quotes";
     }
     unsigned line = (unsigned)parser->problem_mark.line + 1;
     unsigned column = (unsigned)parser->problem_mark.column + 1;
     if (parser->context && parser->context_mark.line != parser->problem_mark.line) {
         return shoal_document_fail(reader->document, line, "", status,
                                    "cannot be read as YAML: %s (column %u, %s that starts on "
-                                   "line %zu)",
-                                   problem, column, parser->context, parser->context_mark.line + 1);
+                                   "line %zu)%s",
+                                   problem, column, parser->context, parser->context_mark.line + 1,
+                                   hint);
     }
     return shoal_document_fail(reader->document, line, "", status,
-                               "cannot be read as YAML: %s (column %u)", problem, column);
+                               "cannot be read as YAML: %s (column %u)%s", problem, column, hint);
 }
 
 static bool

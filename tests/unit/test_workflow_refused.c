@@ -159,6 +159,8 @@ what_is_not_yaml_is_named_with_its_line(void)
 {
     check_refused("source:\n  type: postgres\n bad\n", "w.yaml:", "cannot be read as YAML", "");
     check_refused("source:\n\ttype: postgres\n", "w.yaml:2: ", "YAML indents with spaces", "");
+    check_refused("source: {type: ${TYPE}}\n", "w.yaml:1: cannot be read as YAML",
+                  "write \"${NAME}\" with quotes", "");
     check_refused("source: [a, b\nsink: x\n", "w.yaml:2: ", "YAML", "");
     check_refused("source: \"a\n", "w.yaml:2: ", "quoted scalar that starts on line 1", "");
     check_refused("source: {type: \"\\0\"}\n", "w.yaml:1: source.type: ", "NUL", "source.type");
@@ -273,6 +275,8 @@ missing_keys_are_named(void)
                   "source.type");
     check_refused("source: {type: ''}\nsink: {type: file}\n", "w.yaml:1: source.type: is empty",
                   NULL, NULL);
+    check_refused("source: {type: a}\nstage: {type: b}\nbulkSink: {type: c}\n",
+                  "w.yaml:3: bulkSink: usage workflows", "later version", "bulkSink");
     check_refused(SMALL "processor: [{config: {}}]\n", "w.yaml:3: processor[0].type: is missing",
                   NULL, "processor[0].type");
 }
