@@ -5,6 +5,7 @@
 #include "connectors/postgres/arena.h"
 
 #include <stdalign.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 #include "proto/base/alloc.h"

@@ -63,7 +63,7 @@ static const char constraints_sql[] =
     "left join pg_catalog.pg_class r on r.oid = k.confrelid "
     "left join pg_catalog.pg_attribute a on a.attrelid = k.confrelid and a.attnum = k.confkey[1] "
     "where k.conrelid >= $1::oid and k.conrelid < $2::oid and k.contype in ('p', 'u', 'f') "
-    "and k.conparentid = 0 order by k.conrelid";
+    "and k.conparentid = 0 order by k.conrelid, k.contypid, k.conname";
 
 // Naming the table costs the server two look-ups a row, and only expressions with columns in them
 // (of generated columns) need it.
@@ -533,6 +533,10 @@ set_type(shoal_pg_reader_t *reader, const PGresult *row, shoal_catalogue_column_
     } else if (cached) {
         column->display = shoal_pg_arena_copy(
             &reader->table_texts, (shoal_slice_t){cached->display, cached->display_len});
+    } else { // a number below 10,000 that no version up to the newest known one has for columns
+        char text[32];
+        (void)snprintf(text, sizeof(text), "type %u", oid);
+        column->display = shoal_pg_arena_copy(&reader->table_texts, shoal_slice_of(text));
     }
     column->data_type = type->data_type;
     column->array_type = type->array_type;

@@ -9,7 +9,8 @@
 
 #include "proto/base/alloc.h"
 
-#define BEGIN_SQL "begin isolation level repeatable read read only"
+#define BEGIN_SQL     "begin isolation level repeatable read read only"
+#define SAVEPOINT_SQL "savepoint shard"
 
 typedef struct held {
     shoal_pg_link_t *link;
@@ -83,7 +84,7 @@ send_begin(shoal_pg_session_t *session, shoal_slice_t snapshot, shoal_status_t *
     shoal_pg_link_t *link = session->taken;
     static const char what[] = "begin a transaction";
     if (session->inside) {
-        return shoal_pg_link_send(link, what, "savepoint shard", 0, NULL, status);
+        return shoal_pg_link_send(link, what, SAVEPOINT_SQL, 0, NULL, status);
     }
     if (!shoal_pg_link_send(link, what, BEGIN_SQL, 0, NULL, status)) {
         return false;
@@ -218,7 +219,12 @@ shoal_pg_session_hold(shoal_pg_session_t *session, char ret_snapshot[SHOAL_PG_SN
     }
     held_t *held = &session->held[session->held_count];
     (void)snprintf(held->snapshot, sizeof(held->snapshot), "%.*s", SHOAL_SLICE_ARGS(name));
-    if (!shoal_pg_link_row(link, &row, why) || !shoal_pg_link_end(link, why)) {
+    // A savepoint below those of the shards: where to go back to if a shard fails when its own has
+    // been released already.
+    if (!shoal_pg_link_row(link, &row, why) || !shoal_pg_link_end(link, why) ||
+        !shoal_pg_link_send(link, "set a savepoint", SAVEPOINT_SQL, 0, NULL, why) ||
+        !shoal_pg_link_sync(link, why) || !shoal_pg_link_skip(link, why) ||
+        !shoal_pg_link_end(link, why)) {
         return false;
     }
     (void)memcpy(ret_snapshot, held->snapshot, SHOAL_PG_SNAPSHOT_MAX);

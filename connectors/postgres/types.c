@@ -325,8 +325,6 @@ shoal_pg_type_other(shoal_slice_t description, shoal_pg_type_t *ret_type)
     bool is_array = memchr(text, 'a', path_len) != NULL;
     const stock_t *base = oid < SHOAL_PG_STOCK_TYPES_END ? find_stock(oid) : NULL;
     const char *word = word_of_other(kind, name);
-    if (!base) {
-        base = &(stock_t){.word = word, .modifier = PLAIN};
-    }
-    describe(base, modifier, is_array, ret_type);
+    const stock_t other = {.word = word, .modifier = PLAIN};
+    describe(base ? base : &other, modifier, is_array, ret_type);
 }
