@@ -2,6 +2,7 @@
 //
 // test_module.c - what worker/module.h promises, with the real modules and some broken ones.
 
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -130,7 +131,44 @@ a_source_has_a_workflow_file_to_start_from(void)
     shoal_modules_destroy(&modules);
 }
 
+static void *
+find_all(void *ctx)
+{
+    static const struct {
+        const char *type;
+        shoal_module_kind_t kind;
+    } wanted[] = {{"file", SHOAL_MODULE_SINK},
+                  {"Filter", SHOAL_MODULE_PROCESSOR},
+                  {"rename", SHOAL_MODULE_PROCESSOR},
+                  {"example", SHOAL_MODULE_SOURCE},
+                  {"none", SHOAL_MODULE_SINK}};
+    size_t found = 0;
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++) {
+        shoal_status_t status = SHOAL_STATUS_INIT;
+        const shoal_connector_t *connector = NULL;
+        found += shoal_modules_find(ctx, wanted[i].type, wanted[i].kind, "key", &connector, &status)
+                     ? 1
+                     : 0;
+    }
+    return found == 4 ? ctx : NULL;
+}
+
+static void
+slots_may_ask_at_the_same_time(void)
+{
+    shoal_modules_t *modules = open_modules("");
+    pthread_t threads[4];
+    for (size_t i = 0; i < 4; i++) {
+        CHECK(pthread_create(&threads[i], NULL, find_all, modules) == 0);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        void *result = NULL;
+        CHECK(pthread_join(threads[i], &result) == 0 && result == modules);
+    }
+    shoal_modules_destroy(&modules);
+}
+
 TEST_MAIN(TEST(a_real_module_is_loaded_on_first_use_whatever_its_case),
           TEST(an_unknown_type_lists_the_known_ones_of_its_role),
           TEST(a_module_that_cannot_be_used_says_why), TEST(the_list_has_a_line_for_each),
-          TEST(a_source_has_a_workflow_file_to_start_from))
+          TEST(a_source_has_a_workflow_file_to_start_from), TEST(slots_may_ask_at_the_same_time))
