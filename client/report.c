@@ -14,6 +14,9 @@
 #include "proto/base/alloc.h"
 #include "proto/record/cursor.h"
 
+#define RATE_MAX    1e15
+#define SECONDS_MAX 1e12
+
 typedef void read_fn(shoal_cursor_t *cursor, void *at);
 
 typedef struct key {
@@ -57,10 +60,12 @@ read_flag(shoal_cursor_t *cursor, void *at)
     *(bool *)at = shoal_cursor_bool(cursor);
 }
 
+// Nonsense (negative, infinite, no number) reads as zero.
 static void
-read_float(shoal_cursor_t *cursor, void *at)
+read_seconds(shoal_cursor_t *cursor, void *at)
 {
-    *(double *)at = shoal_cursor_float(cursor);
+    double seconds = shoal_cursor_float(cursor);
+    *(double *)at = seconds >= 0.0 && seconds < SECONDS_MAX ? seconds : 0.0;
 }
 
 static void
@@ -283,7 +288,7 @@ static const report_key_t detail_keys[] = {
     {"records", 0, read_records},
     {"commits", offsetof(shoal_report_t, commits), read_uint},
     {"output_bytes", offsetof(shoal_report_t, output_bytes), read_uint},
-    {"seconds", offsetof(shoal_report_t, seconds), read_float},
+    {"seconds", offsetof(shoal_report_t, seconds), read_seconds},
     {"workers", offsetof(shoal_report_t, workers), read_uint},
     {"slots", offsetof(shoal_report_t, slots), read_uint},
     {"wait", offsetof(shoal_report_t, wait), read_text},
@@ -377,5 +382,6 @@ shoal_report_success(const shoal_report_t *report)
 double
 shoal_report_rate(const shoal_report_t *report)
 {
-    return report->seconds > 0.0 ? (double)report->records.total / report->seconds : 0.0;
+    double rate = report->seconds > 0.0 ? (double)report->records.total / report->seconds : 0.0;
+    return rate < RATE_MAX ? rate : 0.0; // no clock measures that
 }
