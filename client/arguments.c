@@ -121,6 +121,7 @@ read_options(shoal_arguments_t *arguments, int argc, char **argv, shoal_status_t
     opterr = 0;
     optind = 0; // GNU: begin anew
     int found;
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread
     while ((found = getopt_long(argc, argv, letters, options, NULL)) != -1) {
         if (found == 'h' || found == HELP_NUMBER) {
             arguments->wants_help = true;

@@ -161,7 +161,7 @@ spawn(const shoal_child_plan_t *plan, const char *path, const int lifted[3], pid
     char *arguments[ARGUMENTS_MAX + 2];
     size_t count = 0;
     arguments[count++] = shoal_strdup(plan->program);
-    for (size_t i = 0; plan->arguments[i] && i < ARGUMENTS_MAX; i++) {
+    for (size_t i = 0; i < ARGUMENTS_MAX && plan->arguments[i]; i++) {
         arguments[count++] = shoal_strdup(plan->arguments[i]);
     }
     arguments[count] = NULL;

@@ -18,8 +18,9 @@
 #include "proto/record/writer.h"
 #include "proto/workflow/workflow.h"
 
-#define LIMIT_MAX       1000000000000ULL
-#define PARALLELISM_MAX 1024
+#define LIMIT_MAX          1000000000000ULL
+#define PARALLELISM_MAX    1024
+#define JOB_NAME_BYTES_MAX 128
 
 typedef struct ingest {
     const shoal_arguments_t *arguments;
@@ -42,7 +43,7 @@ static const char *
 variable(void *ctx, const char *name)
 {
     (void)ctx;
-    return getenv(name); // NOLINT(concurrency-mt-unsafe): one thread
+    return getenv(name);
 }
 
 static bool
@@ -191,6 +192,20 @@ choose_head(ingest_t *ingest, shoal_status_t *status)
     return true;
 }
 
+// At most JOB_NAME_BYTES_MAX of a text, not cut inside a character.
+static shoal_slice_t
+cut_name(const char *text)
+{
+    shoal_slice_t name = shoal_slice_of(text);
+    if (name.len > JOB_NAME_BYTES_MAX) {
+        name.len = JOB_NAME_BYTES_MAX;
+        while (name.len > 0 && ((unsigned char)name.ptr[name.len] & 0xc0U) == 0x80U) {
+            name.len--;
+        }
+    }
+    return name;
+}
+
 // What SUBMIT carries: docs/protocol.md section 7.
 static bool
 write_spec(ingest_t *ingest, unsigned slots, shoal_status_t *status)
@@ -204,12 +219,7 @@ write_spec(ingest_t *ingest, unsigned slots, shoal_status_t *status)
     shoal_buffer_t *out = &ingest->spec;
     shoal_write_map(out, 9);
     shoal_write_key(out, "name");
-    shoal_slice_t name = shoal_slice_of(wishes->name);
-    name.len = name.len > 128 ? 128 : name.len;
-    while (name.len > 0 && name.len == 128 &&
-           ((unsigned char)name.ptr[name.len] & 0xc0U) == 0x80U) {
-        name.len--;
-    }
+    shoal_slice_t name = cut_name(wishes->name);
     shoal_write_str(out, name);
     shoal_write_key(out, "class");
     shoal_write_text(out, "pipeline");

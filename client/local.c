@@ -69,12 +69,9 @@ shoal_local_size(unsigned slots, unsigned workers, shoal_local_plan_t *ret_plan)
     if (workers == 0) {
         workers = slots > 1 ? 2 : 1;
     }
-    if (workers > slots) {
-        workers = slots;
-    }
-    if (workers > SHOAL_LOCAL_WORKERS_MAX) {
-        workers = SHOAL_LOCAL_WORKERS_MAX;
-    }
+    workers = workers > slots ? slots : workers;
+    workers = workers > SHOAL_LOCAL_WORKERS_MAX ? SHOAL_LOCAL_WORKERS_MAX : workers;
+    assert(workers > 0);
     ret_plan->workers = workers;
     ret_plan->slots = (slots + workers - 1) / workers;
 }

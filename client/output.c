@@ -122,6 +122,20 @@ shoal_output_check(const char *path, shoal_status_t *status)
     return check_target(path, status);
 }
 
+// Reads digits and the text that has to follow them.
+static bool
+number_read(const char **at, const char *then, uint64_t *ret_number)
+{
+    char *end = NULL;
+    errno = 0;
+    *ret_number = strtoull(*at, &end, 10);
+    if (**at < '0' || **at > '9' || errno != 0 || strncmp(end, then, strlen(then)) != 0) {
+        return false;
+    }
+    *at = end + strlen(then);
+    return true;
+}
+
 // Reads the state; true if it is one of this job, and its numbers are believable.
 static bool
 state_read(const shoal_output_t *output, uint64_t part_bytes, uint64_t *ret_commit,
@@ -138,16 +152,14 @@ state_read(const shoal_output_t *output, uint64_t part_bytes, uint64_t *ret_comm
         return false;
     }
     text[got] = '\0';
-    char job[JOB_ID_MAX + 1];
-    uint64_t commit = 0;
-    uint64_t length = 0;
-    if (sscanf(text, "job %64s commit %" SCNu64 " length %" SCNu64, job, &commit, &length) != 3 ||
-        strcmp(job, output->job_id) != 0 || length > part_bytes) {
+    char expected[STATE_BYTES_MAX];
+    int len = snprintf(expected, sizeof(expected), "job %s commit ", output->job_id);
+    if (strncmp(text, expected, (size_t)len) != 0) {
         return false;
     }
-    *ret_commit = commit;
-    *ret_length = length;
-    return true;
+    const char *at = text + len;
+    return number_read(&at, " length ", ret_commit) && number_read(&at, "\n", ret_length) &&
+           *at == '\0' && *ret_length <= part_bytes;
 }
 
 static bool
@@ -182,7 +194,12 @@ open_part(shoal_output_t *output, shoal_status_t *status)
                           "choose another file",
                           output->path);
     }
-    if (!state_read(output, (uint64_t)info.st_size, &output->commit, &output->length)) {
+    uint64_t commit = 0;
+    uint64_t length = 0;
+    if (state_read(output, (uint64_t)info.st_size, &commit, &length)) {
+        output->commit = commit;
+        output->length = length;
+    } else {
         (void)unlink(output->state);
     }
     output->safe_commit = output->commit;

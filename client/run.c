@@ -9,6 +9,7 @@
 #include "client/run.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -512,7 +513,7 @@ catch_signals(run_t *run, sigset_t *ret_before, shoal_status_t *status)
     (void)sigaddset(&caught, SIGINT);
     (void)sigaddset(&caught, SIGTERM);
     (void)sigaddset(&caught, SIGHUP);
-    if (sigprocmask(SIG_BLOCK, &caught, ret_before) != 0) {
+    if (pthread_sigmask(SIG_BLOCK, &caught, ret_before) != 0) {
         return shoal_fail_errno(status, errno, "cannot catch signals");
     }
     run->signal_fd = signalfd(-1, &caught, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -593,7 +594,7 @@ shoal_run(const shoal_run_plan_t *plan, shoal_run_result_t *ret_result)
     if (run.signal_fd >= 0) {
         (void)close(run.signal_fd);
     }
-    (void)sigprocmask(SIG_SETMASK, &before, NULL);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 void

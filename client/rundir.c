@@ -129,7 +129,7 @@ shoal_rundir_sweep(const char *base)
     }
     unsigned swept = 0;
     const struct dirent *entry;
-    while ((entry = readdir(directory)) != NULL) { // NOLINT(concurrency-mt-unsafe): own stream
+    while ((entry = readdir(directory)) != NULL) {
         char path[PATH_MAX];
         bool is_run = strncmp(entry->d_name, "run-", 4) == 0;
         bool is_new = strncmp(entry->d_name, "new-", 4) == 0;
@@ -167,8 +167,8 @@ shoal_rundir_new(shoal_rundir_t **ret_rundir, shoal_status_t *status)
     char lock[PATH_MAX + 8];
     (void)snprintf(lock, sizeof(lock), "%s/lock", made);
     rundir->lock_fd = open(lock, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    (void)snprintf(rundir->path, sizeof(rundir->path), "%s", made);
-    memcpy(rundir->path + strlen(base) + 1, "run", 3);
+    const char *random = made + strlen(made) - strlen("XXXXXX");
+    (void)snprintf(rundir->path, sizeof(rundir->path), "%s/run-%s", base, random);
     if (rundir->lock_fd < 0 || flock(rundir->lock_fd, LOCK_EX | LOCK_NB) != 0 ||
         rename(made, rundir->path) != 0) {
         (void)shoal_fail_errno(status, errno, "cannot make a directory in %s", base);

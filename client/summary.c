@@ -277,9 +277,8 @@ append_errors(const shoal_summary_t *summary, shoal_buffer_t *out)
         append_error(summary, &report->errors[shown], out);
     }
     if (report && report->error_count + report->errors_left_out > shown) {
-        shoal_buffer_append_format(
-            out, "error: and %llu more\n",
-            (unsigned long long)(report->error_count - shown + report->errors_left_out));
+        unsigned long long more = report->error_count - shown + report->errors_left_out;
+        shoal_buffer_append_format(out, "error: and %llu more\n", more);
     }
     if (has_failed(summary)) {
         shoal_buffer_append_text(out, "error: ");
