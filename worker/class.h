@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "proto/base/buffer.h"
+#include "proto/base/clock.h" // SHOAL_TIME_NEVER
 #include "proto/base/log.h"
 #include "proto/base/slice.h"
 #include "proto/base/status.h"

@@ -330,6 +330,8 @@ say_window_0(shoal_session_t *session, uint64_t now_ms)
 
 // ---- connections
 
+static void check_drained(shoal_session_t *session, uint64_t now_ms);
+
 void
 shoal_session_opened(shoal_session_t *session, uint64_t now_ms)
 {
@@ -366,6 +368,7 @@ shoal_session_closed(shoal_session_t *session, const char *why, uint64_t now_ms)
     become(session, SHOAL_SESSION_WAITING, why);
     shoal_log(session->log, was_ready ? SHOAL_LOG_WARN : SHOAL_LOG_INFO, "LINK-LOST",
               "reason=\"%s\" dial_in_ms=%llu", why, (unsigned long long)wait_ms);
+    check_drained(session, now_ms);
 }
 
 // ---- ends of attempts
@@ -449,8 +452,6 @@ shoal_session_wants_news(const shoal_session_t *session)
 {
     return session->state == SHOAL_SESSION_READY && session->retry_at_ms == SHOAL_TIME_NEVER;
 }
-
-static void check_drained(shoal_session_t *session, uint64_t now_ms);
 
 void
 shoal_session_pump(shoal_session_t *session, size_t budget, uint64_t now_ms)

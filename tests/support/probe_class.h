@@ -8,6 +8,7 @@
 #ifndef SHOAL_TESTS_SUPPORT_PROBE_CLASS_H
 #define SHOAL_TESTS_SUPPORT_PROBE_CLASS_H
 
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -29,8 +30,8 @@ typedef struct probe_instance {
     atomic_bool is_busy; // an instance runs one call at a time
 } probe_instance_t;
 
-static const char *const probe_methods[] = {"echo",  "stream", "record", "hang",  "fail",
-                                            "crash", "huge",   "spin",   "badfd", NULL};
+static const char *const probe_methods[] = {"echo", "stream", "record", "hang",  "spin", "freeze",
+                                            "fail", "badfd",  "huge",   "crash", NULL};
 
 static inline bool
 probe_construct(void *ctx, shoal_slice_t args, void **ret_self, shoal_status_t *status)
@@ -101,6 +102,11 @@ probe_call(void *self, const shoal_call_t *call, const char *method, shoal_slice
             done = call->wait(call->ctx, -1, 0, 1, status);
         }
         done = shoal_fail(status, SHOAL_CANCELLED, "spun until cancelled");
+    } else if (strcmp(method, "freeze") == 0) { // says nothing to the worker
+        while (!call->is_cancelled(call->ctx)) {
+            (void)poll(NULL, 0, 1);
+        }
+        done = shoal_fail(status, SHOAL_CANCELLED, "thawed");
     } else if (strcmp(method, "fail") == 0) {
         done = shoal_fail_key(status, "source.type", "the probe was asked to fail");
     } else if (strcmp(method, "badfd") == 0) {
