@@ -5,69 +5,41 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tests/support/source.h"
+#include "tests/support/reading.h"
+#include "tests/support/test.h"
 
 typedef struct {
-    source_run_t run;
-    shoal_options_t *options;
-    shoal_options_t *sharding;
-    void *source;
     char path[64];
+    run_t run;
+    reading_t reading;
 } fixture_t;
 
-static void
-write_text(const fixture_t *fixture, const char *text)
-{
-    FILE *file = fopen(fixture->path, "w");
-    CHECK(file && fputs(text, file) >= 0 && fclose(file) == 0);
-}
-
-static void
-read_section(shoal_options_t **options, const shoal_option_t *table, const char *prefix,
-             const char *key, const char *value)
-{
-    shoal_status_t status = SHOAL_STATUS_INIT;
-    shoal_buffer_t section = SHOAL_BUFFER_INIT;
-    shoal_write_map(&section, 1);
-    shoal_write_text(&section, key);
-    if (strcmp(key, "tableFilterPattern") == 0) {
-        shoal_write_map(&section, 1);
-        shoal_write_text(&section, "excludes");
-    }
-    shoal_write_text(&section, value);
-    CHECK_OK(shoal_options_read(options, table, prefix, shoal_buffer_slice(&section), false, NULL,
-                                NULL, &status),
-             status);
-    shoal_buffer_fini(&section);
-}
-
+// An instance that reads `text`, two tables a shard, without tables that match `excludes`.
 static bool
-fixture_init(fixture_t *fixture, const char *text, const char *excludes, shoal_status_t *status)
+fixture_open(fixture_t *fixture, const char *text, const char *excludes, shoal_status_t *status)
 {
     *fixture = (fixture_t){.path = "/tmp/shoal-example-XXXXXX"};
     int fd = mkstemp(fixture->path);
-    CHECK(fd >= 0 && close(fd) == 0);
-    write_text(fixture, text);
-    source_run_init(&fixture->run);
-    read_section(&fixture->options, shoal_connector.connection, "source.serviceConnection.config",
-                 "path", fixture->path);
-    read_section(&fixture->options, shoal_connector.options, "source.sourceConfig.config",
-                 "tableFilterPattern", excludes);
-    read_section(&fixture->sharding, shoal_connector.sharding, "sharding", "tables_per_shard", "2");
-    fixture->run.host.sharding = fixture->sharding;
-    return shoal_connector.source->open(fixture->options, "files", &fixture->run.host,
-                                        &fixture->source, status);
+    CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text) && close(fd) == 0);
+    char workflow[1024];
+    (void)snprintf(workflow, sizeof(workflow),
+                   "source: {type: example, serviceName: files,\n"
+                   "  serviceConnection: {config: {path: %s}},\n"
+                   "  sourceConfig: {config: {tableFilterPattern: {excludes: ['%s']}}}}\n"
+                   "sink: {type: file, config: {filename: x}}\n"
+                   "sharding: {tables_per_shard: 2}\n",
+                   fixture->path, excludes);
+    CHECK_OK(run_start(&fixture->run, &shoal_connector, workflow, status), *status);
+    return reading_open(&fixture->reading, &fixture->run, status);
 }
 
 static void
-fixture_fini(fixture_t *fixture)
+fixture_close(fixture_t *fixture)
 {
-    if (fixture->source) {
-        shoal_connector.source->close(fixture->source);
+    if (fixture->reading.source) {
+        reading_close(&fixture->reading);
     }
-    shoal_options_destroy(&fixture->options);
-    shoal_options_destroy(&fixture->sharding);
-    source_run_fini(&fixture->run);
+    run_stop(&fixture->run);
     (void)unlink(fixture->path);
 }
 
@@ -84,19 +56,19 @@ the_file_is_cut_into_shards(void)
 {
     shoal_status_t status = SHOAL_STATUS_INIT;
     fixture_t fixture;
-    CHECK_OK(fixture_init(&fixture, text, "^tmp_", &status), status);
-    CHECK_OK(shoal_connector.source->check(fixture.source, &status), status);
-    CHECK_OK(shoal_connector.source->discover(fixture.source, SHOAL_SLICE_NONE,
-                                              &fixture.run.discovery, &status),
-             status);
-    assert_string_equal(shoal_buffer_text(&fixture.run.lines),
-                        "scope 1 files.default.default tables\n"
-                        "shard 1 stage 1 needs 0 expects 0\n"
-                        "filtered 1 1\n"
-                        "shard 2 stage 2 needs 1 expects 2\n"
-                        "shard 3 stage 2 needs 1 expects 2\n"
-                        "listed 1 5\n");
-    fixture_fini(&fixture);
+    CHECK_OK(fixture_open(&fixture, text, "^tmp_", &status), status);
+    CHECK_OK(reading_discover(&fixture.reading, SHOAL_SLICE_NONE, &status), status);
+    const run_scope_t *tables = run_scope(&fixture.run, "files.default.default");
+    CHECK(tables && strcmp(tables->of, "tables") == 0);
+    CHECK(tables->is_ended && tables->listed == 5 && tables->filtered == 1);
+    CHECK(fixture.run.shard_count == 3);
+    CHECK(fixture.run.shards[0].shard.stage == SHOAL_STAGE_PREPARE);
+    for (size_t i = 1; i < 3; i++) {
+        const shoal_shard_t *shard = &fixture.run.shards[i].shard;
+        CHECK(shard->stage == SHOAL_STAGE_MAP && shard->needs == 1);
+        CHECK(shard->expect_count == 1 && shard->expects[0].count == 2);
+    }
+    fixture_close(&fixture);
 }
 
 static void
@@ -104,29 +76,23 @@ shards_become_records_and_a_bad_line_is_given_up(void)
 {
     shoal_status_t status = SHOAL_STATUS_INIT;
     fixture_t fixture;
-    CHECK_OK(fixture_init(&fixture, text, "^tmp_", &status), status);
-    CHECK_OK(shoal_connector.source->discover(fixture.source, SHOAL_SLICE_NONE,
-                                              &fixture.run.discovery, &status),
-             status);
-    shoal_buffer_clear(&fixture.run.lines);
-    for (size_t i = 0; i < fixture.run.shard_count; i++) {
-        CHECK_OK(shoal_connector.source->read(fixture.source, fixture.run.shards[i].stage,
-                                              shoal_buffer_slice(&fixture.run.shards[i].args),
-                                              &fixture.run.emitter, &status),
-                 status);
-    }
-    const char *lines = shoal_buffer_text(&fixture.run.lines);
-    CHECK_SAYS(lines, "0 {\"kind\":\"databaseService\",\"name\":\"files\"");
-    CHECK_SAYS(lines, "0 {\"kind\":\"databaseSchema\",\"name\":\"default\",\"database\":"
-                      "\"files.default\"");
-    CHECK_SAYS(lines, "1 {\"kind\":\"table\",\"name\":\"orders\",\"tableType\":\"Regular\","
-                      "\"databaseSchema\":\"files.default.default\"");
-    CHECK_SAYS(lines, "\"dataType\":\"BIGINT\"");
-    CHECK_SAYS(lines, "\"dataTypeDisplay\":\"varchar(40)\"");
-    CHECK_SAYS(lines, "failed 1 broken: column 1 needs a name and a type");
-    CHECK_SAYS(lines, "\"name\":\"empty\"");
-    CHECK(strstr(lines, "tmp_1") == NULL);
-    fixture_fini(&fixture);
+    CHECK_OK(fixture_open(&fixture, text, "^tmp_", &status), status);
+    CHECK_OK(reading_everything(&fixture.reading, &status), status);
+    CHECK(fixture.run.record_count == 6); // three parents, three tables
+    CHECK(run_record(&fixture.run, "\"kind\":\"databaseService\",\"name\":\"files\""));
+    CHECK(run_record(&fixture.run, "\"kind\":\"databaseSchema\",\"name\":\"default\","
+                                   "\"database\":\"files.default\""));
+    const char *orders = run_record(&fixture.run, "\"kind\":\"table\",\"name\":\"orders\"");
+    CHECK(orders);
+    CHECK_SAYS(orders, "\"databaseSchema\":\"files.default.default\"");
+    CHECK_SAYS(orders, "\"name\":\"id\",\"dataType\":\"BIGINT\"");
+    CHECK_SAYS(orders, "\"ordinalPosition\":2");
+    CHECK(run_record(&fixture.run, "\"dataTypeDisplay\":\"varchar(40)\""));
+    CHECK(run_record(&fixture.run, "\"name\":\"empty\""));
+    CHECK(!run_record(&fixture.run, "tmp_1"));
+    CHECK_SAYS(shoal_buffer_text(&fixture.run.warnings),
+               "broken: column 1 needs a name and a type");
+    fixture_close(&fixture);
 }
 
 static void
@@ -134,43 +100,54 @@ a_file_without_tables_has_a_complete_and_empty_scope(void)
 {
     shoal_status_t status = SHOAL_STATUS_INIT;
     fixture_t fixture;
-    CHECK_OK(fixture_init(&fixture, "", "x", &status), status);
-    CHECK_OK(shoal_connector.source->discover(fixture.source, SHOAL_SLICE_NONE,
-                                              &fixture.run.discovery, &status),
-             status);
-    CHECK_SAYS(shoal_buffer_text(&fixture.run.lines), "listed 1 0\n");
-    CHECK(fixture.run.shard_count == 1);
-    fixture_fini(&fixture);
+    CHECK_OK(fixture_open(&fixture, "", "x", &status), status);
+    CHECK_OK(reading_everything(&fixture.reading, &status), status);
+    const run_scope_t *tables = run_scope(&fixture.run, "files.default.default");
+    CHECK(tables && tables->is_ended && tables->listed == 0);
+    CHECK(fixture.run.shard_count == 1 && run_is_balanced(&fixture.run));
+    fixture_close(&fixture);
 }
 
 static void
-failures_name_what_is_to_blame(void)
+a_regex_that_is_none_is_blamed(void)
 {
     shoal_status_t status = SHOAL_STATUS_INIT;
     fixture_t fixture;
-    CHECK_FAILS(fixture_init(&fixture, text, "(", &status), status, SHOAL_INVALID);
-    CHECK(strcmp(status.key, "source.sourceConfig.config.tableFilterPattern.excludes[0]") == 0);
-    fixture_fini(&fixture);
+    CHECK_FAILS(fixture_open(&fixture, text, "(", &status), status, SHOAL_INVALID);
+    assert_string_equal(status.key, "source.sourceConfig.config.tableFilterPattern.excludes[0]");
+    fixture_close(&fixture);
+}
 
-    CHECK_OK(fixture_init(&fixture, text, "x", &status), status);
-    CHECK_FAILS(shoal_connector.source->read(fixture.source, SHOAL_STAGE_MAP,
-                                             SHOAL_SLICE("\x92\x00\xcd\xff\xff"),
-                                             &fixture.run.emitter, &status),
-                status, SHOAL_LIMIT);
-    CHECK_SAYS(status.text, "has changed");
-    CHECK_FAILS(shoal_connector.source->read(fixture.source, SHOAL_STAGE_MAP, SHOAL_SLICE("\xc0"),
-                                             &fixture.run.emitter, &status),
-                status, SHOAL_LIMIT);
+static void
+a_file_that_cannot_be_read_is_blamed(void)
+{
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    fixture_t fixture;
+    CHECK_OK(fixture_open(&fixture, text, "x", &status), status);
     CHECK(unlink(fixture.path) == 0);
-    CHECK_FAILS(shoal_connector.source->check(fixture.source, &status), status, SHOAL_NOT_FOUND);
-    CHECK(strcmp(status.key, "source.serviceConnection.config.path") == 0);
+    CHECK_FAILS(reading_check(&fixture.reading, &status), status, SHOAL_NOT_FOUND);
+    assert_string_equal(status.key, "source.serviceConnection.config.path");
     CHECK(mkdir(fixture.path, 0700) == 0);
-    CHECK_FAILS(shoal_connector.source->check(fixture.source, &status), status, SHOAL_IO);
+    CHECK_FAILS(reading_check(&fixture.reading, &status), status, SHOAL_IO);
     CHECK_SAYS(status.text, "cannot read");
     CHECK(rmdir(fixture.path) == 0);
-    fixture_fini(&fixture);
+    fixture_close(&fixture);
+}
+
+static void
+a_file_that_shrank_after_discovery_fails_its_shards(void)
+{
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    fixture_t fixture;
+    CHECK_OK(fixture_open(&fixture, text, "x", &status), status);
+    CHECK_OK(reading_discover(&fixture.reading, SHOAL_SLICE_NONE, &status), status);
+    CHECK(truncate(fixture.path, 10) == 0);
+    CHECK_FAILS(reading_read(&fixture.reading, 1, &status), status, SHOAL_LIMIT);
+    CHECK_SAYS(status.text, "has changed");
+    fixture_close(&fixture);
 }
 
 TEST_MAIN(TEST(the_file_is_cut_into_shards), TEST(shards_become_records_and_a_bad_line_is_given_up),
           TEST(a_file_without_tables_has_a_complete_and_empty_scope),
-          TEST(failures_name_what_is_to_blame))
+          TEST(a_regex_that_is_none_is_blamed), TEST(a_file_that_cannot_be_read_is_blamed),
+          TEST(a_file_that_shrank_after_discovery_fails_its_shards))
