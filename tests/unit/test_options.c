@@ -331,7 +331,45 @@ ignored_keys_and_lenient_unknown_keys_are_warned_about(void)
     shoal_options_destroy(&options);
 }
 
-TEST_MAIN(TEST(what_is_written_is_read_and_the_rest_has_its_default),
+static bool
+stop_at_the_second(void *ctx, const shoal_options_t *element, shoal_status_t *status)
+{
+    unsigned *count = ctx;
+    CHECK(strcmp(shoal_options_text(element, "mode"), "m") == 0);
+    return ++*count < 2 || shoal_fail(status, SHOAL_INVALID, "that is enough");
+}
+
+static void
+the_maps_of_a_list_are_read_one_after_the_other(void)
+{
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    shoal_buffer_t section = SHOAL_BUFFER_INIT;
+    warned_t warned = {0};
+    for (uint32_t maps = 0; maps <= SHOAL_OPTIONS_EACH_MAX + 1; maps += maps < 3 ? 1 : 998) {
+        shoal_options_t *options = NULL;
+        unsigned count = 0;
+        shoal_write_map(&section, 2);
+        write_pair(&section, "hostPort", "db");
+        shoal_write_text(&section, "rules");
+        shoal_write_array(&section, maps);
+        for (uint32_t i = 0; i < maps; i++) {
+            shoal_write_map(&section, 1);
+            write_pair(&section, "mode", "m");
+        }
+        CHECK_OK(read_section(&section, false, &warned, &options, &status), status);
+        bool done =
+            shoal_options_each(options, "rules", second_table, stop_at_the_second, &count, &status);
+        CHECK(done == (maps < 2));
+        CHECK(count == (maps > SHOAL_OPTIONS_EACH_MAX ? 0 : maps > 2 ? 2 : maps));
+        if (maps > SHOAL_OPTIONS_EACH_MAX) {
+            CHECK_SAYS(status.text, "at most 1000");
+        }
+        shoal_options_destroy(&options);
+    }
+}
+
+TEST_MAIN(TEST(the_maps_of_a_list_are_read_one_after_the_other),
+          TEST(what_is_written_is_read_and_the_rest_has_its_default),
           TEST(two_tables_are_read_into_one_object), TEST(a_wrong_value_is_refused_with_its_key),
           TEST(an_unknown_key_is_refused_with_the_nearest_known_one), TEST(a_secret_is_never_shown),
           TEST(a_missing_key_is_named), TEST(lists_and_patterns_refuse_what_they_cannot_hold),
