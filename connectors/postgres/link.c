@@ -122,6 +122,25 @@ connect_patiently(shoal_pg_link_t *link, shoal_status_t *status)
     }
 }
 
+// A database that does not know its own encoding has its bytes given as they are: the server refuses
+// to send what is not UTF-8, and one wrong comment would cost all of its tables.
+static bool
+accept_any_bytes(shoal_pg_link_t *link, shoal_status_t *status)
+{
+    const char *encoding = PQparameterStatus(link->connection, "server_encoding");
+    if (!encoding || strcmp(encoding, "SQL_ASCII") != 0) {
+        return true;
+    }
+    link->host->warn(link->host->ctx,
+                     "database \"%s\" has the encoding SQL_ASCII: text in it that is not UTF-8 has "
+                     "its wrong bytes replaced",
+                     link->database);
+    return shoal_pg_link_send(link, "set the encoding", "set client_encoding to sql_ascii", 0, NULL,
+                              status) &&
+           shoal_pg_link_sync(link, status) && shoal_pg_link_skip(link, status) &&
+           shoal_pg_link_end(link, status);
+}
+
 bool
 shoal_pg_link_new(const shoal_pg_settings_t *settings, const shoal_host_t *host,
                   const char *database, shoal_pg_link_t **ret_link, shoal_status_t *status)
@@ -148,6 +167,10 @@ shoal_pg_link_new(const shoal_pg_settings_t *settings, const shoal_host_t *host,
     if (PQsetnonblocking(link->connection, 1) != 0 || PQenterPipelineMode(link->connection) != 1) {
         (void)shoal_fail(status, SHOAL_INTERNAL, "cannot use a connection: %s",
                          PQerrorMessage(link->connection));
+        shoal_pg_link_destroy(&link);
+        return false;
+    }
+    if (!accept_any_bytes(link, status)) {
         shoal_pg_link_destroy(&link);
         return false;
     }

@@ -187,8 +187,8 @@ test_postgres_connect(const test_postgres_t *postgres, const char *database)
 {
     char port[16];
     (void)snprintf(port, sizeof(port), "%u", postgres->port);
-    const char *const keywords[] = {"host", "port", "user", "dbname", NULL};
-    const char *const values[] = {postgres->folder, port, "postgres", database, NULL};
+    const char *const keywords[] = {"host", "port", "user", "dbname", "client_encoding", NULL};
+    const char *const values[] = {postgres->folder, port, "postgres", database, "UTF8", NULL};
     PGconn *connection = PQconnectdbParams(keywords, values, 0);
     if (PQstatus(connection) != CONNECTION_OK) {
         fail_msg("cannot connect to the test's server: %s", PQerrorMessage(connection));

@@ -1,0 +1,592 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// test_postgres_failures.c - what the postgres source says of wrong options and of a server that
+// refuses, is silent, goes away or changes: code, class, the key to blame, and never a password.
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "proto/base/alloc.h"
+#include "proto/base/clock.h"
+#include "tests/support/postgres.h"
+#include "tests/support/reading.h"
+#include "tests/support/test.h"
+
+extern const shoal_connector_t shoal_connector;
+
+static test_postgres_t server;
+static shoal_status_t status;
+
+#define CONNECTION "source.serviceConnection.config."
+
+// A run with these lines under serviceConnection.config and sourceConfig.config.
+static bool
+try_start(run_t *run, const char *connection, const char *options)
+{
+    char *text = NULL;
+    CHECK(asprintf(&text,
+                   "source:\n"
+                   "  type: postgres\n"
+                   "  serviceName: pg1\n"
+                   "  serviceConnection:\n"
+                   "    config: {%s}\n"
+                   "  sourceConfig:\n"
+                   "    config: {type: DatabaseMetadata%s}\n"
+                   "sink: {type: file, config: {}}\n"
+                   "workflowConfig: {}\n",
+                   connection, options) > 0);
+    bool is_done = run_start(run, &shoal_connector, text, &status);
+    free(text);
+    return is_done;
+}
+
+// The lines for the server: by its socket, or by TCP.
+static const char *
+by_socket(const char *user, const char *database, const char *more)
+{
+    static char text[1024];
+    (void)snprintf(text, sizeof(text), "hostPort: \"%s:%u\", username: %s, database: %s%s",
+                   server.folder, server.port, user, database, more);
+    return text;
+}
+
+static const char *
+by_tcp(const char *user, const char *database, const char *more)
+{
+    static char text[1024];
+    (void)snprintf(text, sizeof(text), "hostPort: \"127.0.0.1:%u\", username: %s, database: %s%s",
+                   server.port, user, database, more);
+    return text;
+}
+
+static void
+open_run(run_t *run, reading_t *reading, const char *connection, const char *options)
+{
+    CHECK_OK(try_start(run, connection, options), status);
+    CHECK_OK(reading_open(reading, run, &status), status);
+}
+
+static void
+close_run(run_t *run, reading_t *reading)
+{
+    reading_close(reading);
+    run_stop(run);
+}
+
+// check() fails with these; the message says `word` and no password.
+static void
+check_fails(const char *connection, shoal_code_t code, shoal_error_class_t error_class,
+            const char *key, const char *word)
+{
+    run_t run;
+    reading_t reading;
+    open_run(&run, &reading, connection, "");
+    CHECK_FAILS(reading_check(&reading, &status), status, code);
+    assert_string_equal(shoal_error_class_name((int)status.error_class),
+                        shoal_error_class_name((int)error_class));
+    assert_string_equal(status.key, key);
+    CHECK_SAYS(status.text, word);
+    CHECK(!strstr(status.text, TEST_POSTGRES_PASSWORD) && !strstr(status.text, "wrong-one"));
+    CHECK(!strchr(status.text, '\n'));
+    close_run(&run, &reading);
+}
+
+// ---- options
+
+static void
+option_fails(const char *connection, const char *key, const char *word)
+{
+    run_t run;
+    reading_t reading;
+    CHECK_OK(try_start(&run, connection, ""), status);
+    CHECK_FAILS(reading_open(&reading, &run, &status), status, SHOAL_INVALID);
+    assert_string_equal(status.key, key);
+    CHECK_SAYS(status.text, word);
+    run_stop(&run);
+}
+
+static void
+a_wrong_host_or_port_is_told_by_its_key(void)
+{
+    static const char *const wrong[] = {"\"a:b\"",  "\":5432\"",  "\"h:0\"", "\"h:70000\"",
+                                        "\"[::1\"", "\"[::1]x\"", "\"::1\"", "\"a,b:1\"",
+                                        "\"h:\"",   "\"h:1:2\"",  "\"[]:1\""};
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        char text[256];
+        (void)snprintf(text, sizeof(text), "hostPort: %s, username: u, database: d", wrong[i]);
+        option_fails(text, CONNECTION "hostPort", "hostPort");
+    }
+}
+
+static void
+other_wrong_options_are_told_by_their_keys(void)
+{
+    option_fails("hostPort: h, username: u, database: d, connectionArguments: {passfile: x}",
+                 CONNECTION "connectionArguments", "passfile");
+    option_fails("hostPort: h, username: u, database: d, connectionOptions: {connect_timeout: x}",
+                 CONNECTION "connectionOptions", "connect_timeout");
+    option_fails("hostPort: h, username: u, database: d, connectionOptions: [a]",
+                 CONNECTION "connectionOptions", "map");
+    option_fails("hostPort: h, username: u, database: d, password: a, authType: {password: b}",
+                 CONNECTION "password", "twice");
+    option_fails("hostPort: h, username: u, database: d, sslConfig: {sslKey: \"-----BEGIN\"}",
+                 CONNECTION "sslConfig.sslKey", "path");
+    run_t run;
+    CHECK_FAILS(try_start(&run, "hostPort: h, username: u, database: d, sslMode: maybe", ""),
+                status, SHOAL_INVALID);
+    run_stop(&run);
+    CHECK_FAILS(try_start(&run, "username: u, database: d", ""), status, SHOAL_INVALID);
+    CHECK_SAYS(status.key, "hostPort");
+    run_stop(&run);
+}
+
+static void
+keys_of_openmetadata_are_known(void)
+{
+    run_t run;
+    reading_t reading;
+    open_run(&run, &reading,
+             by_socket("postgres", "shop",
+                       ", scheme: postgresql+psycopg2, type: Postgres, supportsProfiler: true, "
+                       "classificationName: tags"),
+             ", markDeletedTables: true, includeTags: true, threads: 4, queryLogDuration: 1");
+    CHECK_SAYS(shoal_buffer_text(&run.warnings), "scheme");
+    CHECK_SAYS(shoal_buffer_text(&run.warnings), "includeTags");
+    CHECK_OK(reading_check(&reading, &status), status);
+    close_run(&run, &reading);
+}
+
+// ---- connecting
+
+static void
+both_shapes_of_the_password_work(void)
+{
+    run_t run;
+    reading_t reading;
+    open_run(&run, &reading,
+             by_tcp("postgres", "shop", ", password: \"" TEST_POSTGRES_PASSWORD "\""), "");
+    CHECK_OK(reading_check(&reading, &status), status);
+    close_run(&run, &reading);
+    open_run(&run, &reading,
+             by_tcp("postgres", "shop", ", authType: {password: \"" TEST_POSTGRES_PASSWORD "\"}"),
+             "");
+    CHECK_OK(reading_check(&reading, &status), status);
+    close_run(&run, &reading);
+}
+
+static void
+a_wrong_password_is_told_by_its_key(void)
+{
+    check_fails(by_tcp("postgres", "shop", ", password: wrong-one"), SHOAL_DENIED, SHOAL_CONFIG,
+                CONNECTION "password", "wrong user or password");
+    check_fails(by_tcp("postgres", "shop", ", authType: {password: wrong-one}"), SHOAL_DENIED,
+                SHOAL_CONFIG, CONNECTION "authType.password", "wrong user or password");
+    check_fails(by_tcp("nobody_here", "shop", ", password: wrong-one"), SHOAL_DENIED, SHOAL_CONFIG,
+                CONNECTION "password", "nobody_here");
+    check_fails(by_tcp("postgres", "shop", ""), SHOAL_DENIED, SHOAL_CONFIG,
+                CONNECTION "authType.password", "wants a password");
+    check_fails(by_socket("nobody_here", "shop", ""), SHOAL_DENIED, SHOAL_CONFIG,
+                CONNECTION "username", "does not exist");
+}
+
+static void
+an_unknown_database_is_told_by_its_key(void)
+{
+    check_fails(by_socket("postgres", "nowhere", ""), SHOAL_NOT_FOUND, SHOAL_CONFIG,
+                CONNECTION "database", "\"nowhere\"");
+    check_fails(by_socket("stranger", "private", ""), SHOAL_DENIED, SHOAL_CONFIG,
+                CONNECTION "database", "permission denied");
+}
+
+static void
+tls_that_is_demanded_and_not_there_is_told_by_its_key(void)
+{
+    check_fails(by_tcp("postgres", "shop", ", sslMode: require"), SHOAL_UNSUPPORTED, SHOAL_CONFIG,
+                CONNECTION "sslMode", "offers no TLS");
+    check_fails(by_tcp("postgres", "shop", ", connectionArguments: {sslmode: require}"),
+                SHOAL_UNSUPPORTED, SHOAL_CONFIG, CONNECTION "sslMode", "offers no TLS");
+}
+
+static void
+a_host_that_is_not_there_is_told_by_its_key(void)
+{
+    check_fails("hostPort: \"127.0.0.1:1\", username: u, database: d", SHOAL_UNAVAILABLE,
+                SHOAL_TRANSIENT, CONNECTION "hostPort", "nobody listens");
+    check_fails("hostPort: \"[::1]:1\", username: u, database: d", SHOAL_UNAVAILABLE,
+                SHOAL_TRANSIENT, CONNECTION "hostPort", "cannot connect to \"[::1]:1\"");
+    check_fails("hostPort: /nonexistent/folder, username: u, database: d", SHOAL_NOT_FOUND,
+                SHOAL_CONFIG, CONNECTION "hostPort", "no socket");
+    run_t run;
+    reading_t reading;
+    open_run(&run, &reading, "hostPort: \"no-such-host.invalid:5432\", username: u, database: d",
+             "");
+    CHECK(!reading_check(&reading, &status)); // without a resolver it may be a passing failure
+    assert_string_equal(status.key, CONNECTION "hostPort");
+    CHECK_SAYS(status.text, "no-such-host.invalid");
+    close_run(&run, &reading);
+}
+
+// A listener that takes connections and says nothing.
+static void
+a_silent_host_is_given_up_after_the_timeout(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t len = sizeof(address);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(bind(listener, (const struct sockaddr *)&address, len) == 0 && listen(listener, 4) == 0);
+    CHECK(getsockname(listener, (struct sockaddr *)&address, &len) == 0);
+    char text[256];
+    (void)snprintf(text, sizeof(text),
+                   "hostPort: \"127.0.0.1:%u\", username: u, database: d, connectionArguments: "
+                   "{connect_timeout: 1}",
+                   ntohs(address.sin_port));
+    check_fails(text, SHOAL_TIMEOUT, SHOAL_TRANSIENT, CONNECTION "hostPort", "within 1 seconds");
+    CHECK(close(listener) == 0);
+}
+
+static void
+a_wrong_session_option_is_told_by_its_key(void)
+{
+    check_fails(
+        by_socket("postgres", "shop", ", connectionArguments: {options: \"-c work_mem=x\"}"),
+        SHOAL_INVALID, SHOAL_CONFIG, CONNECTION "connectionOptions", "work_mem");
+}
+
+// ---- too many connections
+
+typedef struct release {
+    reading_t *holder;
+    unsigned waits;
+} release_t;
+
+// Lets the holder's connection go once the other one has been refused for a while.
+static void
+let_go(void *ctx)
+{
+    release_t *release = ctx;
+    if (++release->waits == 12 && release->holder->source) {
+        reading_close(release->holder);
+    }
+}
+
+static void
+refused_connections_are_tried_again_until_there_is_room(void)
+{
+    run_t run;
+    reading_t holder;
+    reading_t reading;
+    open_run(&run, &holder, by_socket("single", "shop", ""), "");
+    CHECK_OK(reading_check(&holder, &status), status);
+    CHECK_OK(reading_open(&reading, &run, &status), status);
+    release_t release = {&holder, 0};
+    reading.before_wait = let_go;
+    reading.ctx = &release;
+    CHECK_OK(reading_check(&reading, &status), status);
+    CHECK_SAYS(shoal_buffer_text(&run.warnings), "refused connections");
+    close_run(&run, &reading);
+}
+
+static void
+connections_refused_for_long_are_a_passing_failure(void)
+{
+    run_t run;
+    reading_t holder;
+    reading_t reading;
+    open_run(&run, &holder, by_socket("single", "shop", ""), "");
+    CHECK_OK(reading_check(&holder, &status), status);
+    CHECK_OK(reading_open(&reading, &run, &status), status);
+    CHECK_FAILS(reading_check(&reading, &status), status, SHOAL_LIMIT);
+    CHECK(status.error_class == SHOAL_TRANSIENT);
+    CHECK_SAYS(status.text, "refused connections");
+    reading_close(&holder);
+    CHECK_OK(reading_check(&reading, &status), status); // the instance is as good as before
+    close_run(&run, &reading);
+}
+
+// ---- privileges
+
+static void
+a_schema_without_permission_is_a_failed_scope(void)
+{
+    run_t run;
+    reading_t reading;
+    open_run(&run, &reading, by_socket("stranger", "shop", ""), "");
+    CHECK_OK(reading_everything(&reading, &status), status);
+    CHECK(run_is_balanced(&run));
+    const run_scope_t *scope = run_scope(&run, "pg1.shop.secret");
+    CHECK(scope && scope->failed && !scope->is_ended && scope->failed_code == SHOAL_DENIED);
+    CHECK_SAYS(scope->failed, "no permission on schema \"secret\"");
+    CHECK_SAYS(scope->failed, "\"stranger\"");
+    CHECK(run_record(&run, "\"name\":\"secret\",\"database\"") != NULL);
+    CHECK(!run_record(&run, "\"databaseSchema\":\"pg1.shop.secret\""));
+    CHECK(run_scope(&run, "pg1.shop.public")->is_ended);
+    CHECK(run_record(&run, "\"databaseSchema\":\"pg1.shop.public\"") != NULL);
+    close_run(&run, &reading);
+}
+
+static void
+a_catalogue_that_may_not_be_read_is_told(void)
+{
+    run_t run;
+    reading_t reading;
+    check_fails(by_socket("stranger", "locked", ""), SHOAL_INVALID, SHOAL_CONFIG,
+                CONNECTION "username", "may not read pg_class");
+    open_run(&run, &reading, by_socket("stranger", "locked", ""), "");
+    CHECK_FAILS(reading_discover(&reading, SHOAL_SLICE_NONE, &status), status, SHOAL_DENIED);
+    assert_string_equal(status.key, CONNECTION "username");
+    CHECK_SAYS(status.text, "cannot count the tables");
+    close_run(&run, &reading);
+}
+
+static void
+a_database_that_cannot_be_entered_is_a_failed_scope(void)
+{
+    run_t run;
+    reading_t reading;
+    open_run(&run, &reading, by_socket("stranger", "shop", ", ingestAllDatabases: true"),
+             ", databaseFilterPattern: {includes: [shop, private]}");
+    CHECK_OK(reading_everything(&reading, &status), status);
+    CHECK(run_is_balanced(&run));
+    CHECK(run_scope(&run, "pg1")->delivered == 2);
+    CHECK(run_scope(&run, "pg1.private")->failed_code == SHOAL_DENIED);
+    CHECK_SAYS(run_scope(&run, "pg1.private")->failed, "permission denied");
+    CHECK(run_record(&run, "\"name\":\"private\"") != NULL);
+    close_run(&run, &reading);
+}
+
+// Drops a database while discovery looks at the one before it.
+static void
+drop_second(void *ctx)
+{
+    unsigned *waits = ctx;
+    if (++*waits == 6) {
+        test_postgres_sql(&server, "postgres", "drop database if exists \"zz_leaving\"");
+    }
+}
+
+static void
+a_database_dropped_after_it_was_listed_has_vanished(void)
+{
+    run_t run;
+    reading_t reading;
+    unsigned waits = 0;
+    test_postgres_sql(&server, "postgres", "create database zz_leaving");
+    open_run(&run, &reading, by_socket("postgres", "shop", ", ingestAllDatabases: true"),
+             ", databaseFilterPattern: {includes: [shop, private, zz_]}");
+    CHECK_OK(reading_check(&reading, &status), status);
+    reading.before_wait = drop_second;
+    reading.ctx = &waits;
+    CHECK_OK(reading_discover(&reading, SHOAL_SLICE_NONE, &status), status);
+    reading.before_wait = NULL;
+    for (size_t i = 0; i < run.shard_count; i++) {
+        CHECK_OK(reading_read(&reading, i, &status), status);
+    }
+    CHECK(run_is_balanced(&run));
+    CHECK(run_scope(&run, "pg1")->listed == 3 || run_scope(&run, "pg1")->filtered > 0);
+    CHECK(run_scope(&run, "pg1")->vanished == 1);
+    close_run(&run, &reading);
+}
+
+// ---- in the middle
+
+// A reading whose map shard waits for a lock that `locker` holds.
+static PGconn *
+start_blocked(run_t *run, reading_t *reading, const char *more)
+{
+    open_run(run, reading, by_socket("postgres", "shop", more), "");
+    CHECK_OK(reading_check(reading, &status), status);
+    CHECK_OK(reading_discover(reading, SHOAL_SLICE_NONE, &status), status);
+    PGconn *locker = test_postgres_connect(&server, "shop");
+    PQclear(PQexec(locker, "begin"));
+    PQclear(PQexec(locker, "lock table pg_description in access exclusive mode"));
+    return locker;
+}
+
+static size_t
+first_map(const run_t *run)
+{
+    size_t at = 0;
+    while (run->shards[at].shard.stage != SHOAL_STAGE_MAP) {
+        at++;
+    }
+    return at;
+}
+
+// After the locker is gone the same instance reads the shard.
+static void
+goes_on(run_t *run, reading_t *reading, PGconn *locker)
+{
+    PQfinish(locker);
+    reading->before_wait = NULL;
+    reading->is_cancelled = false;
+    CHECK_OK(reading_read(reading, first_map(run), &status), status);
+    CHECK(run_record(run, "\"databaseSchema\":\"pg1.shop.public\"") != NULL);
+    close_run(run, reading);
+}
+
+static void
+kill_backends(void *ctx)
+{
+    unsigned *waits = ctx;
+    if (++*waits == 8) {
+        test_postgres_sql(&server, "postgres",
+                          "select pg_terminate_backend(pid) from pg_stat_activity where "
+                          "application_name = 'shoal'");
+    }
+}
+
+static void
+a_connection_that_the_server_ends_is_a_passing_failure(void)
+{
+    run_t run;
+    reading_t reading;
+    unsigned waits = 6;
+    PGconn *locker = start_blocked(&run, &reading, "");
+    reading.before_wait = kill_backends;
+    reading.ctx = &waits;
+    CHECK_FAILS(reading_read(&reading, first_map(&run), &status), status, SHOAL_UNAVAILABLE);
+    CHECK(status.error_class == SHOAL_TRANSIENT);
+    CHECK_SAYS(status.text, "the server ended the connection");
+    goes_on(&run, &reading, locker);
+}
+
+static void
+a_statement_that_takes_too_long_is_given_up(void)
+{
+    run_t run;
+    reading_t reading;
+    PGconn *locker = start_blocked(&run, &reading, ", statementTimeoutSeconds: 1");
+    CHECK_FAILS(reading_read(&reading, first_map(&run), &status), status, SHOAL_TIMEOUT);
+    CHECK(status.error_class == SHOAL_TRANSIENT);
+    assert_string_equal(status.key, CONNECTION "statementTimeoutSeconds");
+    CHECK_SAYS(status.text, "cannot read the comments");
+    goes_on(&run, &reading, locker);
+}
+
+static void
+a_lock_that_is_not_given_is_a_passing_failure(void)
+{
+    run_t run;
+    reading_t reading;
+    PGconn *locker =
+        start_blocked(&run, &reading, ", connectionArguments: {options: \"-c lock_timeout=100\"}");
+    CHECK_FAILS(reading_read(&reading, first_map(&run), &status), status, SHOAL_TIMEOUT);
+    CHECK_SAYS(status.text, "lock");
+    goes_on(&run, &reading, locker);
+}
+
+static void
+cancel_soon(void *ctx)
+{
+    reading_t *reading = ctx;
+    reading->is_cancelled = reading->waits > 10;
+}
+
+static void
+a_cancelled_read_stops_at_the_server_too(void)
+{
+    run_t run;
+    reading_t reading;
+    PGconn *locker = start_blocked(&run, &reading, "");
+    reading.before_wait = cancel_soon;
+    reading.ctx = &reading;
+    reading.waits = 9; // the second wait from here is cancelled
+    char *other = NULL;
+    CHECK_FAILS(reading_read(&reading, first_map(&run), &status), status, SHOAL_CANCELLED);
+    uint64_t until = shoal_clock_ms() + 10000;
+    do {
+        free(other);
+        other = test_postgres_value(&server, "postgres",
+                                    "select count(*) from pg_stat_activity where application_name "
+                                    "= 'shoal' and state = 'active'");
+    } while (strcmp(other, "0") != 0 && shoal_clock_ms() < until);
+    assert_string_equal(other, "0");
+    free(other);
+    goes_on(&run, &reading, locker);
+}
+
+// ---- text
+
+static void
+other_encodings_come_out_as_utf8(void)
+{
+    run_t run;
+    reading_t reading;
+    open_run(&run, &reading, by_socket("postgres", "latin", ""), "");
+    CHECK_OK(reading_everything(&reading, &status), status);
+    CHECK(run_record(&run, "\"name\":\"h\xc3\xa4user\"") != NULL);
+    close_run(&run, &reading);
+    open_run(&run, &reading, by_socket("postgres", "anything", ""), "");
+    CHECK_OK(reading_everything(&reading, &status), status);
+    CHECK(run_record(&run, "\"description\":\"h\xef\xbf\xbduser\"") != NULL);
+    close_run(&run, &reading);
+}
+
+// ---- the server
+
+static int
+start_server(void **state)
+{
+    (void)state;
+    test_postgres_start(&server, NULL);
+    static const char *const statements[] = {
+        "create database shop",
+        "create database private",
+        "create database locked",
+        "create database latin encoding 'LATIN1' locale 'C' template template0",
+        "create database anything encoding 'SQL_ASCII' locale 'C' template template0",
+        "revoke connect on database private from public",
+        "create role stranger login",
+        "create role single login connection limit 1",
+    };
+    for (size_t i = 0; i < sizeof(statements) / sizeof(statements[0]); i++) {
+        test_postgres_sql(&server, "postgres", statements[i]);
+    }
+    test_postgres_sql(&server, "shop",
+                      "create table public.customers (id int); create schema secret; create table "
+                      "secret.plans (id int)");
+    test_postgres_sql(&server, "locked", "revoke select on pg_class from public");
+    test_postgres_sql(&server, "latin", "create table \"h\xc3\xa4user\" (id int)");
+    test_postgres_sql(&server, "anything",
+                      "create table t (id int); comment on table t is E'h\\344user'");
+    return 0;
+}
+
+static int
+stop_server(void **state)
+{
+    (void)state;
+    test_postgres_stop(&server);
+    return 0;
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_wrong_host_or_port_is_told_by_its_key),
+        TEST(other_wrong_options_are_told_by_their_keys),
+        TEST(keys_of_openmetadata_are_known),
+        TEST(both_shapes_of_the_password_work),
+        TEST(a_wrong_password_is_told_by_its_key),
+        TEST(an_unknown_database_is_told_by_its_key),
+        TEST(tls_that_is_demanded_and_not_there_is_told_by_its_key),
+        TEST(a_host_that_is_not_there_is_told_by_its_key),
+        TEST(a_silent_host_is_given_up_after_the_timeout),
+        TEST(a_wrong_session_option_is_told_by_its_key),
+        TEST(refused_connections_are_tried_again_until_there_is_room),
+        TEST(connections_refused_for_long_are_a_passing_failure),
+        TEST(a_schema_without_permission_is_a_failed_scope),
+        TEST(a_catalogue_that_may_not_be_read_is_told),
+        TEST(a_database_that_cannot_be_entered_is_a_failed_scope),
+        TEST(a_database_dropped_after_it_was_listed_has_vanished),
+        TEST(a_connection_that_the_server_ends_is_a_passing_failure),
+        TEST(a_statement_that_takes_too_long_is_given_up),
+        TEST(a_lock_that_is_not_given_is_a_passing_failure),
+        TEST(a_cancelled_read_stops_at_the_server_too),
+        TEST(other_encodings_come_out_as_utf8),
+    };
+    return cmocka_run_group_tests(tests, start_server, stop_server);
+}
