@@ -345,6 +345,29 @@ literal(const char *text)
     return value;
 }
 
+// Appends JSON so that libyaml reads it: what YAML does not call printable but JSON leaves as it is
+// (DEL, U+0080 to U+009F, U+FEFF, U+FFFE, U+FFFF) is escaped.
+static void
+append_printable(const char *json, shoal_buffer_t *out)
+{
+    for (const unsigned char *at = (const unsigned char *)json; *at; at++) {
+        bool is_c1 = at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0;
+        bool is_bom = at[0] == 0xef && at[1] == 0xbb && at[2] == 0xbf;
+        bool is_end = at[0] == 0xef && at[1] == 0xbf && at[2] >= 0xbe;
+        if (*at == 0x7f) {
+            shoal_buffer_append_text(out, "\\u007f");
+        } else if (is_c1) {
+            shoal_buffer_append_format(out, "\\u00%02x", at[1]);
+        } else if (is_bom || is_end) {
+            shoal_buffer_append_format(out, "\\uf%s%02x", is_bom ? "e" : "f",
+                                       is_bom ? 0xff : 0x40 + at[2]);
+        } else {
+            shoal_buffer_append_byte(out, (char)*at);
+        }
+        at += is_c1 ? 1 : (is_bom || is_end ? 2 : 0);
+    }
+}
+
 // Appends the whole file; takes `connection` over.
 static bool
 write_workflow(const char *type, const char *service, json_t *connection, shoal_buffer_t *out,
@@ -354,12 +377,12 @@ write_workflow(const char *type, const char *service, json_t *connection, shoal_
                               "source", "type", type, "serviceName", literal(service),
                               "serviceConnection", "config", connection, "sourceConfig", "config",
                               "type", "DatabaseMetadata", "sink", "type", "file", "config");
-    char *text = whole ? json_dumps(whole, JSON_INDENT(1) | JSON_ENSURE_ASCII) : NULL;
+    char *text = whole ? json_dumps(whole, JSON_INDENT(1)) : NULL;
     json_decref(whole);
     if (!text) {
         return shoal_fail(status, SHOAL_INVALID, "the address is not UTF-8");
     }
-    shoal_buffer_append_text(out, text);
+    append_printable(text, out);
     explicit_bzero(text, strlen(text));
     free(text);
     return true;

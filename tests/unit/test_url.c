@@ -79,6 +79,10 @@ parts_are_percent_decoded_and_taken_literally(void)
     check_value(workflow, "hostPort", "[fe80::1]:77");
     check_value(workflow, "database", "日");
     shoal_workflow_destroy(&workflow);
+    workflow = workflow_of("postgres://u%7F%C2%85@h/%F0%9F%90%9F%EF%BB%BF%EF%BF%BE%EF%BF%BF", NULL);
+    check_value(workflow, "username", "u\x7f\xC2\x85");
+    check_value(workflow, "database", "\xF0\x9F\x90\x9F\xEF\xBB\xBF\xEF\xBF\xBE\xEF\xBF\xBF");
+    shoal_workflow_destroy(&workflow);
     workflow = workflow_of("postgres://u@%2Fvar%2Frun%2Fpostgresql/d", NULL);
     check_value(workflow, "hostPort", "/var/run/postgresql:5432");
     shoal_workflow_destroy(&workflow);
