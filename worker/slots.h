@@ -15,40 +15,15 @@
 #ifndef SHOAL_WORKER_SLOTS_H
 #define SHOAL_WORKER_SLOTS_H
 
-#include <zmq.h>
-
 #include "proto/base/log.h"
-#include "worker/attempt.h"
-#include "worker/class.h"
+#include "worker/actors.h"
+#include "worker/news.h"
 
 #define SHOAL_SLOTS_MAX        1024
 #define SHOAL_QUEUE_BYTES_MAX  (UINT64_C(64) << 20) // arguments of waiting attempts
-#define SHOAL_ACTORS_MAX       65536
-#define SHOAL_ACTOR_BYTES_MAX  (UINT64_C(256) << 20) // arguments of all actors
 #define SHOAL_SLOT_STACK_BYTES 524288
 
 typedef struct shoal_slots shoal_slots_t;
-
-typedef enum shoal_news_kind { SHOAL_NEWS_BATCH, SHOAL_NEWS_END } shoal_news_kind_t;
-
-// Owned by whoever took it.
-typedef struct shoal_news {
-    shoal_news_kind_t kind;
-    shoal_attempt_t *attempt; // borrowed for a batch; at its end the pool has let go of it
-
-    // A batch.
-    zmq_msg_t payload;
-    uint64_t seq; // from 0 within the attempt
-    uint32_t records;
-    bool more;
-
-    // The end.
-    shoal_outcome_t outcome;
-    shoal_status_t *failure; // owned; NULL unless the outcome is failed
-    shoal_buffer_t detail;
-} shoal_news_t;
-
-void shoal_news_destroy(shoal_news_t **news);
 
 // Starts `count` threads. At most `queue_max` attempts wait. `log` is borrowed.
 //   SHOAL_IO  no descriptors or threads left
