@@ -9,7 +9,6 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#include "proto/record/writer.h"
 #include "worker/config.h"
 #include "worker/link.h"
 #include "worker/pipeline.h"
@@ -23,27 +22,6 @@ typedef struct program {
     char id[2 * ID_BYTES + 1]; // of the worker, in all its processes
     shoal_log_t *log;
 } program_t;
-
-// How the process before this one ended, for HELLO: empty if there was none.
-static void
-write_last_exit(const shoal_exit_t *last, shoal_buffer_t *out)
-{
-    if (last->pid == 0) {
-        return;
-    }
-    shoal_write_map(out, 3);
-    shoal_write_key(out, "incarnation");
-    shoal_write_uint(out, last->incarnation);
-    shoal_write_key(out, "pid");
-    shoal_write_uint(out, (uint64_t)last->pid);
-    if (last->signal > 0) {
-        shoal_write_key(out, "signal");
-        shoal_write_uint(out, (uint64_t)last->signal);
-    } else {
-        shoal_write_key(out, "status");
-        shoal_write_uint(out, (uint64_t)last->status);
-    }
-}
 
 static void
 write_name(const shoal_worker_config_t *config, char name[SHOAL_WORKER_NAME_MAX + 1])
@@ -86,7 +64,7 @@ run_link(const program_t *program, const shoal_birth_t *birth, shoal_modules_t *
     char name[SHOAL_WORKER_NAME_MAX + 1];
     write_name(config, name);
     shoal_worker_config_labels(config, &labels);
-    write_last_exit(&birth->last_exit, &last_exit);
+    shoal_exit_write(&birth->last_exit, &last_exit);
     shoal_link_config_t link = {
         .endpoint = config->connect,
         .identity = {.id = program->id,

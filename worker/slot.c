@@ -13,6 +13,7 @@
 
 #include "proto/base/alloc.h"
 #include "proto/base/clock.h"
+#include "proto/record/cursor.h"
 
 #define MOVE_BYTES_MIN 8192 // a smaller batch is copied, which is cheaper than its buffer
 #define MOVE_WASTE_MAX 4    // and so is one that fills less than a quarter of its buffer
@@ -328,6 +329,12 @@ instance_run(shoal_slot_t *slot, shoal_instance_t *instance, shoal_buffer_t *det
             "method \"%s\" of class \"%s\" gave a result of %zu bytes, at most %d are "
             "carried",
             method, class->name, detail->len, SHOAL_RESULT_BYTES);
+    }
+    if (detail->len > 0 && !shoal_cursor_check(shoal_buffer_slice(detail), SHOAL_VALUE_DEPTH_MAX)) {
+        return shoal_fail(
+            status, SHOAL_INTERNAL,
+            "method \"%s\" of class \"%s\" gave a result that is not one msgpack value", method,
+            class->name);
     }
     return true;
 }

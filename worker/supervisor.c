@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "proto/base/clock.h"
+#include "proto/record/writer.h"
 
 #define EXIT_BY_SIGNAL 128 // plus the signal's number, as shells do
 
@@ -43,6 +44,26 @@ shoal_supervisor_delay_ms(unsigned restarts)
     uint64_t delay_ms =
         doublings < 16 ? (uint64_t)SHOAL_RESTART_MS_MIN << doublings : SHOAL_RESTART_MS_MAX;
     return delay_ms < SHOAL_RESTART_MS_MAX ? delay_ms : SHOAL_RESTART_MS_MAX;
+}
+
+void
+shoal_exit_write(const shoal_exit_t *last, shoal_buffer_t *out)
+{
+    if (last->pid == 0) {
+        return;
+    }
+    shoal_write_map(out, 3);
+    shoal_write_key(out, "incarnation");
+    shoal_write_uint(out, last->incarnation);
+    shoal_write_key(out, "pid");
+    shoal_write_uint(out, (uint64_t)last->pid);
+    if (last->signal > 0) {
+        shoal_write_key(out, "signal");
+        shoal_write_uint(out, (uint64_t)last->signal);
+    } else {
+        shoal_write_key(out, "status");
+        shoal_write_uint(out, (uint64_t)last->status);
+    }
 }
 
 static bool

@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "proto/base/buffer.h"
 #include "proto/base/log.h"
 #include "proto/base/status.h"
 
@@ -31,6 +32,9 @@ typedef struct shoal_exit {
     int signal; // that killed it; 0: it ended by itself with `status`
     int status;
 } shoal_exit_t;
+
+// Appends it as HELLO's `last_exit` (docs/protocol.md, R-4.6); nothing if there was none.
+void shoal_exit_write(const shoal_exit_t *last, shoal_buffer_t *out);
 
 // What a worker process is told when it starts.
 typedef struct shoal_birth {

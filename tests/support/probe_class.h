@@ -30,8 +30,9 @@ typedef struct probe_instance {
     atomic_bool is_busy; // an instance runs one call at a time
 } probe_instance_t;
 
-static const char *const probe_methods[] = {"echo", "stream", "record", "hang",  "spin", "freeze",
-                                            "fail", "badfd",  "huge",   "crash", NULL};
+static const char *const probe_methods[] = {"echo", "stream",  "record", "hang",
+                                            "spin", "freeze",  "fail",   "badfd",
+                                            "huge", "garbage", "crash",  NULL};
 
 static inline bool
 probe_construct(void *ctx, shoal_slice_t args, void **ret_self, shoal_status_t *status)
@@ -115,6 +116,8 @@ probe_call(void *self, const shoal_call_t *call, const char *method, shoal_slice
         shoal_slice_t zeros = {shoal_buffer_reserve(result, 300000), 300000};
         memset(result->ptr, 0, zeros.len);
         result->len = zeros.len;
+    } else if (strcmp(method, "garbage") == 0) {
+        shoal_buffer_append_text(result, "\x93\x01");
     } else if (strcmp(method, "crash") == 0) {
         (void)signal(SIGSEGV, SIG_DFL); // a sanitizer's own report is not wanted here
         (void)raise(SIGSEGV);

@@ -12,6 +12,7 @@
 #include "tests/support/fake_head.h"
 #include "tests/support/probe_class.h"
 #include "worker/link.h"
+#include "worker/supervisor.h"
 
 #define HEARTBEAT_MS 50
 #define LIVENESS_MS  5000
@@ -25,7 +26,7 @@ typedef struct worker {
 static probe_t probe;
 
 static int
-run_link(const fake_head_t *head, uint32_t slots)
+run_link(const fake_head_t *head, uint32_t slots, uint64_t incarnation, shoal_slice_t last_exit)
 {
     shoal_class_t class = probe_class(&probe);
     const shoal_class_t *classes[] = {&class};
@@ -35,13 +36,13 @@ run_link(const fake_head_t *head, uint32_t slots)
         shoal_log_new(STDERR_FILENO, "worker", level ? SHOAL_LOG_DEBUG : SHOAL_LOG_ERROR);
     shoal_link_config_t config = {.endpoint = head->endpoint,
                                   .identity = {.id = "w1",
-                                               .incarnation = 7,
+                                               .incarnation = incarnation,
                                                .name = "test",
                                                .slots = slots,
                                                .window = 2 * slots,
                                                .classes = classes,
                                                .class_count = 1,
-                                               .last_exit = SHOAL_SLICE(LAST_EXIT)},
+                                               .last_exit = last_exit},
                                   .lifeline_fd = -1,
                                   .log = log};
     bool done = shoal_link_run(&config, &status);
@@ -62,7 +63,7 @@ start(worker_t *worker, uint32_t slots)
     CHECK(worker->pid >= 0);
     if (worker->pid == 0) {
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        exit(run_link(&worker->head, slots));
+        exit(run_link(&worker->head, slots, 7, SHOAL_SLICE(LAST_EXIT)));
     }
     fake_head_bind(&worker->head);
     const shoal_message_t *hello = fake_head_expect(&worker->head, SHOAL_MSG_HELLO);
@@ -252,6 +253,9 @@ what_cannot_run_fails_with_its_reason(void)
 
     fake_head_call(&worker.head, 6, 1, "badfd", 0, SHOAL_SLICE_NONE);
     CHECK(expect_end(&worker, 6, SHOAL_OUTCOME_FAILED)->code == SHOAL_INVALID);
+
+    fake_head_call(&worker.head, 7, 1, "garbage", 0, SHOAL_SLICE_NONE);
+    CHECK(expect_end(&worker, 7, SHOAL_OUTCOME_FAILED)->code == SHOAL_INTERNAL);
     stop(&worker);
 }
 
@@ -551,6 +555,58 @@ many_calls_run_in_all_slots_and_none_is_lost(void)
     stop(&worker);
 }
 
+static int
+run_supervised(void *ctx, const shoal_birth_t *birth)
+{
+    shoal_buffer_t last_exit = SHOAL_BUFFER_INIT;
+    shoal_exit_write(&birth->last_exit, &last_exit);
+    int exit_status = run_link(ctx, 1, birth->incarnation, shoal_buffer_slice(&last_exit));
+    shoal_buffer_fini(&last_exit);
+    return exit_status;
+}
+
+static int
+supervise(fake_head_t *head)
+{
+    shoal_supervisor_config_t config = {.run = run_supervised, .ctx = head, .lifeline_fd = -1};
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    int exit_status = 99;
+    return shoal_supervisor_run(&config, &exit_status, &status) ? exit_status : 98;
+}
+
+//
+static void
+a_class_that_crashes_costs_one_process_and_the_next_one_tells(void)
+{
+    worker_t worker;
+    fake_head_place(&worker.head);
+    (void)fflush(NULL);
+    worker.pid = fork();
+    if (worker.pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        exit(supervise(&worker.head));
+    }
+    fake_head_bind(&worker.head);
+    (void)fake_head_expect(&worker.head, SHOAL_MSG_HELLO);
+    CHECK(worker.head.message.hello.last_exit.len == 0);
+    fake_head_welcome(&worker.head, "head-1", HEARTBEAT_MS, LIVENESS_MS);
+    fake_head_actor(&worker.head, 1, "probe", SHOAL_SLICE_NONE);
+    fake_head_call(&worker.head, 1, 1, "crash", 0, SHOAL_SLICE_NONE);
+    const shoal_msg_hello_t *hello = &fake_head_expect(&worker.head, SHOAL_MSG_HELLO)->hello;
+    shoal_slice_t value = SHOAL_SLICE_NONE;
+    CHECK(shoal_slice_is(hello->id, "w1") && hello->incarnation == 2);
+    CHECK(shoal_map_find(hello->last_exit, "signal", &value));
+    CHECK(shoal_slice_equal(value, SHOAL_SLICE("\x0b"))); // SIGSEGV
+    CHECK(shoal_map_find(hello->last_exit, "incarnation", &value));
+    CHECK(shoal_slice_equal(value, SHOAL_SLICE("\x01")));
+    CHECK(hello->running.len == 0);
+    fake_head_welcome(&worker.head, "head-1", HEARTBEAT_MS, LIVENESS_MS);
+    fake_head_actor(&worker.head, 1, "probe", SHOAL_SLICE_NONE);
+    fake_head_call(&worker.head, 2, 1, "echo", 0, SHOAL_SLICE_NONE);
+    (void)expect_end(&worker, 2, SHOAL_OUTCOME_DONE);
+    stop(&worker);
+}
+
 TEST_MAIN(TEST(a_worker_registers_and_answers_a_call),
           TEST(a_queued_call_is_cancelled_at_once_and_a_running_one_stops),
           TEST(a_stream_stops_when_its_credit_is_used_up),
@@ -565,4 +621,6 @@ TEST_MAIN(TEST(a_worker_registers_and_answers_a_call),
           TEST(a_head_that_sends_nonsense_is_told_and_dialed_again),
           TEST(a_dropped_actor_loses_its_instances_and_its_calls),
           TEST(told_to_drain_it_gives_back_what_has_not_started_and_finishes_the_rest),
-          TEST(a_second_signal_ends_it_at_once), TEST(many_calls_run_in_all_slots_and_none_is_lost))
+          TEST(a_second_signal_ends_it_at_once),
+          TEST(a_class_that_crashes_costs_one_process_and_the_next_one_tells),
+          TEST(many_calls_run_in_all_slots_and_none_is_lost))

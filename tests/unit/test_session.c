@@ -23,6 +23,7 @@ typedef struct stage {
     size_t sent_count;
     shoal_msg_result_t last_result; // without its texts
     uint64_t hello_window;
+    shoal_buffer_t hello_running;
     bool is_full;
 } stage_t;
 
@@ -41,6 +42,8 @@ record_sent(void *ctx, const shoal_message_t *message, zmq_msg_t *payload)
     }
     if (message->type == SHOAL_MSG_HELLO) {
         stage->hello_window = message->hello.window;
+        shoal_buffer_clear(&stage->hello_running);
+        shoal_buffer_append_slice(&stage->hello_running, message->hello.running);
     }
     return SHOAL_SENT;
 }
@@ -70,6 +73,7 @@ close_stage(stage_t *stage)
     shoal_slots_destroy(&stage->slots);
     shoal_session_destroy(&stage->session);
     CHECK(stage->session == NULL);
+    shoal_buffer_fini(&stage->hello_running);
 }
 
 static void
@@ -121,6 +125,14 @@ hear_heartbeat(stage_t *stage)
 }
 
 static void
+hear_actor(stage_t *stage)
+{
+    shoal_message_t actor = {.type = SHOAL_MSG_ACTOR,
+                             .actor = {.actor = 1, .class_name = SHOAL_SLICE("probe")}};
+    hear(stage, &actor);
+}
+
+static void
 hear_call(stage_t *stage, uint64_t call, const char *method)
 {
     shoal_message_t message = {
@@ -136,9 +148,7 @@ make_ready(stage_t *stage)
     shoal_session_opened(stage->session, stage->now_ms);
     hear_welcome(stage, "head-1");
     CHECK(shoal_session_state(stage->session) == SHOAL_SESSION_READY);
-    shoal_message_t actor = {.type = SHOAL_MSG_ACTOR,
-                             .actor = {.actor = 1, .class_name = SHOAL_SLICE("probe")}};
-    hear(stage, &actor);
+    hear_actor(stage);
     stage->sent_count = 0;
 }
 
@@ -366,6 +376,61 @@ results_that_nobody_acknowledges_are_bounded(void)
 }
 
 static void
+a_head_that_acknowledges_nothing_is_left(void)
+{
+    stage_t stage;
+    make_ready(&stage);
+    size_t limit = 2 * (2 * SHOAL_CALLS_PER_WINDOW + 1);
+    for (uint64_t call = 1; call <= limit; call++) {
+        hear_call(&stage, call, "echo");
+        pump_until(&stage, (size_t)call);
+    }
+    CHECK(shoal_session_state(stage.session) == SHOAL_SESSION_READY);
+    hear_call(&stage, 1000, "echo");
+    CHECK(shoal_session_state(stage.session) == SHOAL_SESSION_WAITING);
+    close_stage(&stage);
+}
+
+//
+static void
+a_call_that_ended_without_a_connection_is_named_as_running_and_reported(void)
+{
+    stage_t stage;
+    make_ready(&stage);
+    hear_call(&stage, 1, "echo");
+    shoal_session_closed(stage.session, "gone", stage.now_ms);
+    struct pollfd item = {shoal_slots_fd(stage.slots), POLLIN, 0};
+    CHECK(poll(&item, 1, DEADLINE_MS) == 1); // it has ended, and the session does not know yet
+    shoal_session_opened(stage.session, stage.now_ms);
+    CHECK(shoal_slice_equal(shoal_buffer_slice(&stage.hello_running),
+                            SHOAL_SLICE("\xdd\x00\x00\x00\x01\x92\x01\x01")));
+    hear_welcome(&stage, "head-1");
+    stage.sent_count = 0;
+    pump_until(&stage, 1);
+    CHECK(stage.last_result.call == 1 && stage.last_result.outcome == SHOAL_OUTCOME_DONE);
+    close_stage(&stage);
+}
+
+//
+static void
+another_head_may_use_the_number_of_a_call_that_is_still_running(void)
+{
+    stage_t stage;
+    make_ready(&stage);
+    hear_call(&stage, 1, "hang");
+    wait_until_it_runs(&stage);
+    shoal_session_closed(stage.session, "gone", stage.now_ms);
+    shoal_session_opened(stage.session, stage.now_ms);
+    hear_welcome(&stage, "head-2");
+    stage.sent_count = 0;
+    hear_actor(&stage);
+    hear_call(&stage, 1, "echo");
+    pump_until(&stage, 1);
+    CHECK(stage.last_result.call == 1 && stage.last_result.outcome == SHOAL_OUTCOME_DONE);
+    close_stage(&stage);
+}
+
+static void
 an_idle_worker_drains_at_once_and_says_bye(void)
 {
     stage_t stage;
@@ -442,6 +507,9 @@ TEST_MAIN(TEST(it_says_hello_when_connected_and_is_ready_after_welcome),
           TEST(a_full_socket_is_tried_again_and_nothing_is_lost),
           TEST(calls_beyond_the_queue_are_answered_with_its_limit),
           TEST(results_that_nobody_acknowledges_are_bounded),
+          TEST(a_head_that_acknowledges_nothing_is_left),
+          TEST(a_call_that_ended_without_a_connection_is_named_as_running_and_reported),
+          TEST(another_head_may_use_the_number_of_a_call_that_is_still_running),
           TEST(an_idle_worker_drains_at_once_and_says_bye),
           TEST(a_worker_without_a_connection_drains_at_once),
           TEST(draining_waits_for_the_acknowledgement_but_not_for_ever),

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// session_parts.h - what session.c, say.c and hear.c share; for nobody else.
+//
+// session.c has the state, the clocks and the ends of attempts, say.c what goes to the head, hear.c
+// what comes from it.
+
+#ifndef SHOAL_WORKER_SESSION_PARTS_H
+#define SHOAL_WORKER_SESSION_PARTS_H
+
+#include "worker/attempts.h"
+#include "worker/results.h"
+#include "worker/session.h"
+
+struct shoal_session {
+    shoal_identity_t identity;
+    shoal_slots_t *slots;
+    shoal_session_send_fn *send;
+    void *ctx;
+    shoal_log_t *log;
+
+    shoal_session_state_t state;
+    uint64_t random;
+    uint64_t backoff_ms;
+    uint64_t dial_at_ms;  // WAITING
+    uint64_t greeted_ms;  // GREETING: when HELLO was sent
+    uint64_t heard_ms;    // when the head was heard last
+    uint64_t beat_at_ms;  // READY: when the next HEARTBEAT is due
+    uint64_t retry_at_ms; // the socket was full; SHOAL_TIME_NEVER: it was not
+
+    char head[65]; // id of the head that we know; empty: none yet
+    uint64_t heartbeat_ms;
+    uint64_t liveness_ms;
+    uint32_t batch_bytes;
+    uint32_t record_bytes;
+
+    bool is_draining;
+    uint64_t drain_end_ms; // nothing runs any more; so long acknowledgements are waited for
+
+    shoal_attempts_t attempts;
+    size_t attempt_max;
+    shoal_results_t *results;
+    shoal_news_t *stalled; // taken from the slots, but the socket was full
+    shoal_buffer_t scratch;
+    shoal_log_limit_t error_limit;
+};
+
+// ---- session.c
+
+// The only writer of `state`.
+void shoal_session_become(shoal_session_t *session, shoal_session_state_t state, const char *why);
+
+// Ends each attempt that has streamed on a registration that is lost now.
+void shoal_session_lose_streams(shoal_session_t *session);
+
+// Keeps the result of an attempt, which is gone then. `failure` may be NULL.
+void shoal_session_report(shoal_session_t *session, shoal_attempt_t *attempt,
+                          shoal_outcome_t outcome, const shoal_status_t *failure,
+                          shoal_slice_t detail);
+
+// ---- say.c
+
+// Sends one message; true if it went out. A full socket is tried again after a moment.
+bool shoal_session_say(shoal_session_t *session, const shoal_message_t *message, zmq_msg_t *payload,
+                       uint64_t now_ms);
+void shoal_session_say_hello(shoal_session_t *session, uint64_t now_ms);
+void shoal_session_say_heartbeat(shoal_session_t *session, uint64_t now_ms);
+void shoal_session_say_no_window(shoal_session_t *session, uint64_t now_ms); // WINDOW 0
+void shoal_session_say_error(shoal_session_t *session, const shoal_status_t *status,
+                             uint64_t refers, bool closing, uint64_t now_ms);
+
+#endif
