@@ -526,20 +526,25 @@ shoal_options_destroy(shoal_options_t **options)
     }
 }
 
+// Of the entries with that path, one a table at most: the last one that was written, else the first.
 static const value_t *
 find(const shoal_options_t *options, const char *path, size_t len, shoal_option_type_t *ret_type)
 {
+    const value_t *found = NULL;
     for (size_t g = 0; g < options->group_count; g++) {
         const group_t *group = &options->groups[g];
         for (size_t i = 0; i < group->count; i++) {
             const char *known = group->table[i].path;
             if (strncmp(known, path, len) == 0 && known[len] == '\0') {
-                *ret_type = group->table[i].type;
-                return &group->values[i];
+                if (!found || group->values[i].is_written) {
+                    *ret_type = group->table[i].type;
+                    found = &group->values[i];
+                }
+                break;
             }
         }
     }
-    return NULL;
+    return found;
 }
 
 static const value_t *

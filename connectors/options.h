@@ -51,8 +51,8 @@ typedef void shoal_options_warn_fn(void *ctx, const char *key, const char *text)
 
 // Reads `section` (a msgpack map, copied; empty or nil: no key written) against `table` (borrowed
 // for the options' life; two tables may be read one after the other into one object by passing the
-// first result as *options, else *options is NULL; of a path that stands in both the first table's
-// is found). `prefix` is the section's path in the file, as in "source.sourceConfig.config"; errors
+// first result as *options, else *options is NULL; of a path that stands in both, the second
+// table's is found if it was written, else the first's). `prefix` is the section's path in the file, as in "source.sourceConfig.config"; errors
 // carry prefix and path as their key. A key whose value is nil counts as not written; numbers and
 // booleans, from clients that have no file, count as their text. After a failure *options is as it
 // was before.

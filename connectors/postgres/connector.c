@@ -5,7 +5,9 @@
 #include "connectors/postgres/settings.h"
 #include "connectors/postgres/source.h"
 
-#define NO_MEANING "Shoal reads metadata only by this file"
+#define NO_MEANING   "Shoal reads metadata only by this file"
+#define NOT_YET      "not in this version"
+#define PATTERN_HERE "counts where sourceConfig.config has none"
 
 // Keys of OpenMetadata's postgresConnection. Those that a catalogue reader has no use for are known
 // and said once.
@@ -34,6 +36,11 @@ static const shoal_option_t connection_options[] = {
     {"connectionArguments", SHOAL_OPTION_VALUE, 0, NULL, 0, 0, NULL, "libpq keywords"},
     {"statementTimeoutSeconds", SHOAL_OPTION_COUNT, 0, "300", 0, 86400, NULL,
      "a query that takes longer is given up; 0: none"},
+    {"databaseFilterPattern", SHOAL_OPTION_PATTERN, 0, NULL, 0, 0, NULL, PATTERN_HERE},
+    {"schemaFilterPattern", SHOAL_OPTION_PATTERN, 0, NULL, 0, 0, NULL, PATTERN_HERE},
+    {"tableFilterPattern", SHOAL_OPTION_PATTERN, 0, NULL, 0, 0, NULL, PATTERN_HERE},
+    {"storedProcedureFilterPattern", SHOAL_OPTION_PATTERN, SHOAL_OPTION_IGNORED, NULL, 0, 0, NULL,
+     NOT_YET},
     {"classificationName", SHOAL_OPTION_TEXT, SHOAL_OPTION_IGNORED, NULL, 0, 0, NULL,
      "tags are not read yet"},
     {"queryStatementSource", SHOAL_OPTION_TEXT, SHOAL_OPTION_IGNORED, NULL, 0, 0, NULL, NO_MEANING},
@@ -55,8 +62,6 @@ static const shoal_option_t connection_options[] = {
      NO_MEANING},
     {.path = NULL},
 };
-
-#define NOT_YET "not in this version"
 
 // Keys of OpenMetadata's DatabaseMetadata.
 static const shoal_option_t source_options[] = {

@@ -148,7 +148,8 @@ bucket_end(const shoal_pg_bucket_t *buckets, size_t bucket_count, size_t at, con
     return end;
 }
 
-// Shards of about `target` tables: each goes on while that brings it nearer to the target.
+// Shards of about `target` tables: each ends as near as can be to where it would if buckets could be
+// cut, so that what one has too little the next does not pass on to the last.
 static void
 cut_by_count(cutting_t *cutting, const shoal_pg_bucket_t *buckets, size_t bucket_count,
              uint32_t schema_count, uint64_t target)
@@ -157,13 +158,16 @@ cut_by_count(cutting_t *cutting, const shoal_pg_bucket_t *buckets, size_t bucket
     shoal_pg_cut_t cut = {.schema = SHOAL_PG_EVERY_SCHEMA};
     uint32_t schemas = 0;
     size_t shard = 1;
+    uint64_t so_far = 0;
+    uint64_t boundary = target;
     for (size_t at = 0, end; at < bucket_count; at = end) {
         uint64_t tables;
         uint32_t more;
         end = bucket_end(buckets, bucket_count, at, seen_in, shard, &tables, &more);
-        if (cut.tables > 0 && (cut.tables + (tables + 1) / 2 > target ||
-                               schemas + more > SHOAL_PG_SCHEMAS_PER_SHARD)) {
+        bool is_large = so_far + (tables + 1) / 2 > boundary;
+        if (cut.tables > 0 && (is_large || schemas + more > SHOAL_PG_SCHEMAS_PER_SHARD)) {
             cutting_add(cutting, cut);
+            boundary = (is_large ? boundary : so_far) + target;
             cut = (shoal_pg_cut_t){.begin = at, .schema = SHOAL_PG_EVERY_SCHEMA};
             schemas = 0;
             shard++;
@@ -175,6 +179,7 @@ cut_by_count(cutting_t *cutting, const shoal_pg_bucket_t *buckets, size_t bucket
         schemas += more;
         cut.tables += tables;
         cut.end = end;
+        so_far += tables;
     }
     if (cut.tables > 0) {
         cutting_add(cutting, cut);

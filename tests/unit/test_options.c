@@ -121,6 +121,15 @@ two_tables_are_read_into_one_object(void)
     CHECK(strcmp(shoal_options_key(options, "mode"), "source.other.mode") == 0);
     CHECK(strcmp(shoal_options_text(options, "hostPort"), "db") == 0); // the first table's
     shoal_options_destroy(&options);
+    shoal_buffer_t other = SHOAL_BUFFER_INIT;
+    shoal_write_map(&other, 1);
+    write_pair(&other, "hostPort", "written");
+    CHECK_OK(shoal_options_read(&options, second_table, "source.other", shoal_buffer_slice(&other),
+                                false, NULL, NULL, &status),
+             status);
+    CHECK(strcmp(shoal_options_text(options, "hostPort"), "written") == 0);
+    shoal_options_destroy(&options);
+    shoal_buffer_fini(&other);
 }
 
 // Reads {hostPort: db, key: value} and expects a failure that blames `blamed`.

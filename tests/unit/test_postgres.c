@@ -170,6 +170,19 @@ includes_alone_decide_where_there_are_any(void)
 }
 
 static void
+a_pattern_of_the_connection_counts_if_there_is_no_other(void)
+{
+    run_t run;
+    read_all(&run, "shop", "      schemaFilterPattern: {includes: [\"^public$\"]}\n", "", "");
+    CHECK(run_count(&run, "\"kind\":\"databaseSchema\"") == 1);
+    run_stop(&run);
+    read_all(&run, "shop", "      schemaFilterPattern: {includes: [\"^public$\"]}\n",
+             "      schemaFilterPattern: {includes: [\"^sales\"]}\n", "");
+    CHECK(run_count(&run, "\"kind\":\"databaseSchema\"") == 2); // sales and Sales_archive
+    run_stop(&run);
+}
+
+static void
 whole_names_are_matched_if_the_file_says_so(void)
 {
     run_t run;
@@ -432,6 +445,24 @@ a_limit_ends_a_shard_and_the_instance_goes_on(void)
 }
 
 static void
+the_template_is_a_workflow_that_works(void)
+{
+    char port[16];
+    (void)snprintf(port, sizeof(port), "%u", server.port);
+    CHECK(setenv("PGHOST", server.folder, 1) == 0 && setenv("PGPORT", port, 1) == 0);
+    CHECK(setenv("PGDATABASE", "shop", 1) == 0);
+    run_t run;
+    reading_t reading;
+    CHECK_OK(run_start(&run, &shoal_connector, shoal_connector.template_text, &status), status);
+    CHECK(run.warnings.len == 0);
+    CHECK_OK(reading_open(&reading, &run, &status), status);
+    CHECK_OK(reading_everything(&reading, &status), status);
+    CHECK(run_count(&run, "\"kind\":\"table\"") == 6);
+    reading_close(&reading);
+    run_stop(&run);
+}
+
+static void
 broken_arguments_are_refused(void)
 {
     static const char *const broken[] = {"", "\x01", "\x96\xa1x\xa0\x91\x01\x90\xc2\xc2",
@@ -553,6 +584,7 @@ main(void)
         TEST(every_type_is_shown_as_the_server_shows_it),
         TEST(filters_match_anchored_at_the_start_and_in_any_case),
         TEST(includes_alone_decide_where_there_are_any),
+        TEST(a_pattern_of_the_connection_counts_if_there_is_no_other),
         TEST(whole_names_are_matched_if_the_file_says_so),
         TEST(information_schema_is_left_out_unless_a_pattern_is_written),
         TEST(tables_or_views_can_be_left_out),
@@ -566,6 +598,7 @@ main(void)
         TEST(a_view_whose_table_was_dropped_is_read_without_the_snapshot),
         TEST(a_discovery_that_failed_goes_on_from_its_cursor),
         TEST(a_limit_ends_a_shard_and_the_instance_goes_on),
+        TEST(the_template_is_a_workflow_that_works),
         TEST(broken_arguments_are_refused),
     };
     return cmocka_run_group_tests(tests, start_databases, stop_server);
