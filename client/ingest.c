@@ -119,10 +119,13 @@ locate(void *ctx, const char *key, char *text, size_t size)
 {
     const ingest_t *ingest = ctx;
     unsigned line = shoal_workflow_line(ingest->workflow, key);
-    if (line > 0) {
-        (void)snprintf(text, size, "%s:%u: ", shoal_workflow_file(ingest->workflow), line);
+    const char *file = shoal_workflow_file(ingest->workflow);
+    if (line == 0) {
+        (void)snprintf(text, size, "--set: ");
+    } else if (shoal_arguments_words(ingest->arguments) > 0) { // an address has no lines
+        (void)snprintf(text, size, "%s: ", file);
     } else {
-        (void)snprintf(text, size, "%s: ", shoal_workflow_file(ingest->workflow));
+        (void)snprintf(text, size, "%s:%u: ", file, line);
     }
 }
 
@@ -288,7 +291,8 @@ prepare(ingest_t *ingest, shoal_status_t *status)
            choose_head(ingest, status);
 }
 
-// Levels of the children: the command line's word, or quiet; the file's INFO is ours, not theirs.
+// Levels of the children: the command line's word, or errors only, because the summary tells the
+// rest; a file's INFO is ours, not theirs.
 static const char *
 child_log_level(const ingest_t *ingest)
 {
@@ -297,8 +301,7 @@ child_log_level(const ingest_t *ingest)
         return given;
     }
     const char *level = ingest->wishes->log_level;
-    return level && (strcasecmp(level, "DEBUG") == 0 || strcasecmp(level, "ERROR") == 0) ? level
-                                                                                         : "warn";
+    return level && strcasecmp(level, "DEBUG") == 0 ? level : "error";
 }
 
 static void

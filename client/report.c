@@ -51,7 +51,7 @@ read_map(shoal_cursor_t *cursor, const report_key_t *keys, size_t key_count, voi
 static void
 read_uint(shoal_cursor_t *cursor, void *at)
 {
-    *(uint64_t *)at = shoal_cursor_uint(cursor);
+    *(uint64_t *)at = shoal_cursor_nil(cursor) ? 0 : shoal_cursor_uint(cursor);
 }
 
 static void

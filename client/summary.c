@@ -183,6 +183,10 @@ append_books(const shoal_report_t *report, shoal_buffer_t *out)
     }
     char n[3][SHOAL_TEXT_SIZE];
     label(out, "balance");
+    if (report->is_limited) {
+        shoal_buffer_append_text(out, "not looked at: --limit cut the run short\n");
+        return;
+    }
     shoal_buffer_append_format(
         out, "%s of %s scopes complete, %s\n", shoal_text_count(report->scopes.complete, n[0]),
         shoal_text_count(report->scopes.total, n[1]),

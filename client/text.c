@@ -29,8 +29,10 @@ shoal_text_count(uint64_t count, char text[SHOAL_TEXT_SIZE])
 const char *
 shoal_text_seconds(double seconds, char text[SHOAL_TEXT_SIZE])
 {
-    if (seconds < 9.995) {
-        (void)snprintf(text, SHOAL_TEXT_SIZE, "%.2f s", seconds < 0.0 ? 0.0 : seconds);
+    if (seconds < 0.0995) {
+        (void)snprintf(text, SHOAL_TEXT_SIZE, "%.0f ms", seconds < 0.0 ? 0.0 : seconds * 1000.0);
+    } else if (seconds < 9.995) {
+        (void)snprintf(text, SHOAL_TEXT_SIZE, "%.2f s", seconds);
     } else if (seconds < 99.95) {
         (void)snprintf(text, SHOAL_TEXT_SIZE, "%.1f s", seconds);
     } else if (seconds < 3599.5) {

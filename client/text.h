@@ -18,7 +18,7 @@
 // "12,345,678"
 const char *shoal_text_count(uint64_t count, char text[SHOAL_TEXT_SIZE]);
 
-// "0.42 s", "12.3 s", "3 min 05 s", "2 h 07 min"
+// "42 ms", "0.42 s", "12.3 s", "3 min 05 s", "2 h 07 min"
 const char *shoal_text_seconds(double seconds, char text[SHOAL_TEXT_SIZE]);
 
 // "812 B", "24.1 KiB", "3.0 GiB"

@@ -254,6 +254,8 @@ numbers_are_written_for_people(void)
     assert_string_equal(shoal_text_count(999, text), "999");
     assert_string_equal(shoal_text_count(1000, text), "1,000");
     assert_string_equal(shoal_text_count(UINT64_MAX, text), "18,446,744,073,709,551,615");
+    assert_string_equal(shoal_text_seconds(0.0, text), "0 ms");
+    assert_string_equal(shoal_text_seconds(0.0421, text), "42 ms");
     assert_string_equal(shoal_text_seconds(0.4249, text), "0.42 s");
     assert_string_equal(shoal_text_seconds(9.999, text), "10.0 s");
     assert_string_equal(shoal_text_seconds(99.96, text), "1 min 40 s");
@@ -373,11 +375,12 @@ a_summary_is_the_text_that_people_read(void)
         .output = "shop.jsonl",
         .output_bytes = 5000,
     };
+    report->is_limited = false;
     shoal_buffer_t out = SHOAL_BUFFER_INIT;
     shoal_summary_text(&summary, &out);
     assert_string_equal(
         shoal_buffer_text(&out),
-        "shop: PARTIAL in 2.00 s, cut short by --limit\n"
+        "shop: PARTIAL in 2.00 s\n"
         "  records     1,234 total: 1,230 successful, 4 failed, 56 filtered (99.67 % success)\n"
         "  by kind     1,200 table\n"
         "              30 database\n"
@@ -391,6 +394,20 @@ a_summary_is_the_text_that_people_read(void)
         "error: permission denied for schema hr (fatal, in oids 1 to 900, 3 times)\n"
         "       next: check the user, the password and what the user may read\n"
         "error: and 2 more\n");
+    shoal_buffer_fini(&out);
+    shoal_report_destroy(&report);
+}
+
+static void
+a_limited_run_has_no_balance_to_show(void)
+{
+    shoal_report_t *report = full_report("SUCCEEDED");
+    const shoal_summary_t summary = {.name = "shop", .report = report, .success_threshold = -1};
+    shoal_buffer_t out = SHOAL_BUFFER_INIT;
+    shoal_summary_text(&summary, &out);
+    CHECK_SAYS(shoal_buffer_text(&out), "in 2.00 s, cut short by --limit\n");
+    CHECK_SAYS(shoal_buffer_text(&out), "balance     not looked at: --limit cut the run short\n");
+    CHECK(!strstr(shoal_buffer_text(&out), "shop.hr"));
     shoal_buffer_fini(&out);
     shoal_report_destroy(&report);
 }
@@ -521,8 +538,8 @@ TEST_MAIN(TEST(a_report_has_what_the_event_said), TEST(a_detail_cut_anywhere_is_
           TEST(a_table_has_straight_columns_and_harmless_cells), TEST(progress_says_how_far_it_is),
           TEST(without_a_terminal_a_line_comes_every_five_seconds),
           TEST(on_a_terminal_one_line_is_drawn_again_and_taken_away),
-          TEST(a_summary_is_the_text_that_people_read), TEST(a_part_that_stays_is_named),
-          TEST(a_bad_file_is_told_with_its_line_and_exit_2),
+          TEST(a_summary_is_the_text_that_people_read), TEST(a_limited_run_has_no_balance_to_show),
+          TEST(a_part_that_stays_is_named), TEST(a_bad_file_is_told_with_its_line_and_exit_2),
           TEST(exit_codes_are_those_of_the_states),
           TEST(json_is_one_object_with_the_documented_keys),
           TEST(json_comes_without_a_report_and_with_bytes_that_are_no_text))
