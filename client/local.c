@@ -375,7 +375,8 @@ has_ended(child_t *child, int *ret_wait_status)
     if (child->pid <= 0 || waitpid(child->pid, ret_wait_status, WNOHANG) != child->pid) {
         return false;
     }
-    (void)kill(-child->pid, SIGKILL); // a worker whose supervisor has died goes with it
+    // A worker whose supervisor has died says goodbye, so that its calls are given out at once.
+    (void)kill(-child->pid, SIGTERM);
     child->pid = 0;
     close_fd(&child->pidfd);
     return true;

@@ -23,7 +23,7 @@
 
 typedef struct column {
     const char *heading; // '>' in front: set to the right
-    const char *key;     // "records.total" looks inside
+    const char *key;
 } column_t;
 
 static const column_t worker_columns[] = {
@@ -32,10 +32,8 @@ static const column_t worker_columns[] = {
 };
 
 static const column_t job_columns[] = {
-    {">JOB", "job"},          {"STATE", "state"},
-    {">SECONDS", "seconds"},  {">SHARDS", "shards.total"},
-    {">DONE", "shards.done"}, {">RECORDS", "records.total"},
-    {"NAME", "name"},         {NULL, NULL},
+    {">JOB", "job"},       {"STATE", "state"}, {">SECONDS", "seconds"},
+    {">SHARDS", "shards"}, {"NAME", "name"},   {NULL, NULL},
 };
 
 // The value at `path` inside `map`; false if there is none.
