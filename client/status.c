@@ -17,9 +17,8 @@
 #include "proto/record/cursor.h"
 #include "proto/record/json.h"
 
-#define ROWS_MAX    10000
-#define CELL_MAX    200
-#define COLUMNS_MAX 8
+#define ROWS_MAX 10000
+#define CELL_MAX 200
 
 typedef struct column {
     const char *heading; // '>' in front: set to the right
@@ -32,28 +31,10 @@ static const column_t worker_columns[] = {
 };
 
 static const column_t job_columns[] = {
-    {">JOB", "job"},       {"STATE", "state"}, {">SECONDS", "seconds"},
-    {">SHARDS", "shards"}, {"NAME", "name"},   {NULL, NULL},
+    {">JOB", "job"},       {"STATE", "state"},      {">SECONDS", "seconds"},
+    {">SHARDS", "shards"}, {">RECORDS", "records"}, {"NAME", "name"},
+    {NULL, NULL},
 };
-
-// The value at `path` inside `map`; false if there is none.
-static bool
-find(shoal_slice_t map, const char *path, shoal_slice_t *ret_value)
-{
-    for (;;) {
-        char key[64];
-        size_t len = strcspn(path, ".");
-        (void)snprintf(key, sizeof(key), "%.*s", (int)len, path);
-        if (!shoal_map_find(map, key, ret_value)) {
-            return false;
-        }
-        if (path[len] == '\0') {
-            return true;
-        }
-        map = *ret_value;
-        path += len + 1;
-    }
-}
 
 // One value as text for a person.
 static void
@@ -97,11 +78,11 @@ append_value(shoal_slice_t value, shoal_buffer_t *out)
 }
 
 static char *
-cell_of(shoal_slice_t map, const char *path)
+cell_of(shoal_slice_t map, const char *key)
 {
     shoal_slice_t value;
     shoal_buffer_t text = SHOAL_BUFFER_INIT;
-    if (find(map, path, &value)) {
+    if (shoal_map_find(map, key, &value)) {
         append_value(value, &text);
     }
     char *cell = shoal_strdup(text.len > 0 ? shoal_buffer_text(&text) : "-");
@@ -151,7 +132,7 @@ append_head(shoal_slice_t head, const char *endpoint, shoal_buffer_t *out)
     char time[SHOAL_TEXT_SIZE];
     shoal_slice_t value;
     double seconds = 0.0;
-    if (find(head, "uptime_ms", &value)) {
+    if (shoal_map_find(head, "uptime_ms", &value)) {
         shoal_cursor_t cursor = shoal_cursor_over(value);
         seconds = shoal_cursor_float(&cursor) / 1000.0;
     }
