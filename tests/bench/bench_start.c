@@ -8,6 +8,7 @@
 // All three are started at once, as `shoal ingest` does; a client asks the head for its workers until
 // it has two. A worker's memory is that of the process below the supervisor.
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,7 +84,7 @@ main(int argc, char **argv)
     (void)alarm(60);
     char folder[] = "/tmp/shoal-bench-XXXXXX";
     int lifeline[2];
-    if (!mkdtemp(folder) || pipe(lifeline) != 0) {
+    if (!mkdtemp(folder) || pipe(lifeline) != 0 || fcntl(lifeline[1], F_SETFD, FD_CLOEXEC) != 0) {
         bed_die("cannot make a folder");
     }
     char head[512];

@@ -223,6 +223,7 @@ main(int argc, char **argv)
     bool is_collected = strcmp(argv[1], "client") == 0;
     (void)alarm(120);
     bench_t bench = {.shards = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 10) : 64};
+    sample_fill(&bench.sample);
     bench.board =
         mmap(NULL, sizeof(*bench.board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     bed_head_t head;
