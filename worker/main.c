@@ -92,7 +92,8 @@ run_worker(void *ctx, const shoal_birth_t *birth)
     const program_t *program = ctx;
     shoal_status_t status = SHOAL_STATUS_INIT;
     shoal_modules_t *modules = NULL;
-    (void)mallopt(M_ARENA_MAX, 2); // slots share two arenas: idle memory stays small
+    // Slots share two arenas, so that idle memory stays small. No other thread runs yet.
+    (void)mallopt(M_ARENA_MAX, 2); // NOLINT(concurrency-mt-unsafe)
     bool done = open_modules(&program->config, &modules, &status) &&
                 run_link(program, birth, modules, &status);
     if (!done) {

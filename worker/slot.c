@@ -4,6 +4,7 @@
 
 #include "worker/slot.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -198,6 +199,7 @@ payload_free(void *bytes, void *hint)
 static bool
 payload_take(zmq_msg_t *payload, shoal_buffer_t *batch)
 {
+    assert(batch->ptr && batch->len > 0);
     bool moves = batch->len >= MOVE_BYTES_MIN && batch->len >= batch->size / MOVE_WASTE_MAX;
     if (moves) {
         if (zmq_msg_init_data(payload, batch->ptr, batch->len, payload_free, NULL) != 0) {

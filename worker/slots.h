@@ -21,7 +21,7 @@
 
 #define SHOAL_SLOTS_MAX        1024
 #define SHOAL_QUEUE_BYTES_MAX  (UINT64_C(64) << 20) // arguments of waiting attempts
-#define SHOAL_SLOT_STACK_BYTES 524288
+#define SHOAL_SLOT_STACK_BYTES 1048576
 
 typedef struct shoal_slots shoal_slots_t;
 
