@@ -24,7 +24,7 @@ static const shoal_option_t connection_options[] = {
      "the database to read, or to ask for the others"},
     {"ingestAllDatabases", SHOAL_OPTION_FLAG, 0, "false", 0, 0, NULL,
      "read every database that databaseFilterPattern leaves"},
-    {"sslMode", SHOAL_OPTION_TEXT, 0, NULL, 0, 0,
+    {"sslMode", SHOAL_OPTION_TEXT, 0, "prefer", 0, 0,
      "disable|allow|prefer|require|verify-ca|verify-full", "TLS as libpq's sslmode says it"},
     {"sslConfig.caCertificate", SHOAL_OPTION_TEXT, 0, NULL, 0, 0, NULL,
      "path of the certificates to trust"},

@@ -77,6 +77,7 @@ typedef struct discovery {
     size_t database_count;
     shoal_scope_t next_scope;
     uint32_t next_shard;
+    bool is_unshared; // a database's snapshot could not be shared
     shoal_buffer_t args;
 } discovery_t;
 
@@ -366,8 +367,9 @@ list_inside(discovery_t *discovery, listing_t *listing, shoal_status_t *status)
 }
 
 static void
-say_not_shared(const discovery_t *discovery, const listing_t *listing, const shoal_status_t *why)
+say_not_shared(discovery_t *discovery, const listing_t *listing, const shoal_status_t *why)
 {
+    discovery->is_unshared = true;
     discovery->host->fact(discovery->host->ctx, SNAPSHOT_FACT, "not shared");
     discovery->host->warn(discovery->host->ctx, "snapshot of \"%.*s\" not shared by all slots: %s",
                           SHOAL_SLICE_ARGS(listing->name), why->text);
@@ -380,7 +382,9 @@ end_or_hold(discovery_t *discovery, listing_t *listing, size_t shards, shoal_sta
     if (shards > 1) {
         shoal_status_t why = SHOAL_STATUS_INIT;
         if (shoal_pg_session_hold(discovery->session, listing->snapshot, &why)) {
-            discovery->host->fact(discovery->host->ctx, SNAPSHOT_FACT, "shared");
+            if (!discovery->is_unshared) {
+                discovery->host->fact(discovery->host->ctx, SNAPSHOT_FACT, "shared");
+            }
             return true;
         }
         if (why.code == SHOAL_CANCELLED) {

@@ -350,7 +350,7 @@ shoal_pg_link_skip(shoal_pg_link_t *link, shoal_status_t *status)
     if (!shoal_pg_link_begin(link, status)) {
         return false;
     }
-    const PGresult *row;
+    const PGresult *row = NULL;
     do {
         if (!shoal_pg_link_row(link, &row, status)) {
             return false;

@@ -62,8 +62,8 @@ static bool
 is_port(const char *text)
 {
     size_t len = strlen(text);
-    return len > 0 && len <= 5 && strspn(text, "0123456789") == len && atoi(text) > 0 &&
-           atoi(text) <= 65535;
+    unsigned long port = strtoul(text, NULL, 10);
+    return len > 0 && len <= 5 && strspn(text, "0123456789") == len && port > 0 && port <= 65535;
 }
 
 // host, host:port, [ipv6], [ipv6]:port, /directory, /directory:port
@@ -100,9 +100,7 @@ read_host_port(shoal_pg_settings_t *settings, shoal_status_t *status)
         return shoal_fail_key(status, key, "hostPort \"%s\" is not HOST:PORT", text);
     }
     add(settings, "host", keep(settings, shoal_strndup(host, host_len)));
-    if (port[0] == ':') {
-        add(settings, "port", port + 1);
-    }
+    add(settings, "port", port[0] == ':' ? port + 1 : "5432");
     return true;
 }
 
@@ -255,9 +253,7 @@ read_connection(shoal_pg_settings_t *settings, shoal_status_t *status)
     add(settings, "client_encoding", "UTF8");
     add(settings, "gssencmode", "disable"); // costs a look for tickets on every connection
     add(settings, "options", session_options(settings));
-    if (settings->sslmode[0] != '\0') {
-        add(settings, "sslmode", settings->sslmode);
-    }
+    add(settings, "sslmode", settings->sslmode);
     return read_host_port(settings, status) && read_password(settings, status) &&
            read_certificates(settings, status) &&
            read_arguments(settings, "connectionOptions", status) &&

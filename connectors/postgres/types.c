@@ -11,12 +11,12 @@
 
 // What a type's modifier means.
 typedef enum modifier {
-    PLAIN,     // there is none
-    LENGTH,    // characters, 4 more
-    BITS,      // bits
-    NUMBER,    // precision and scale
-    SECONDS,   // digits of a second, written after the first word: time(3) without time zone
-    INTERVAL_, // fields and digits of a second
+    PLAIN,   // there is none
+    LENGTH,  // characters, 4 more
+    BITS,    // bits
+    NUMBER,  // precision and scale
+    SECONDS, // digits of a second, written after the first word: time(3) without time zone
+    FIELDS,  // fields and digits of a second: interval
 } modifier_t;
 
 typedef struct stock {
@@ -70,7 +70,7 @@ static const stock_t stock[] = {
     {1083, 1183, "time without time zone", NULL, "TIME", SECONDS},
     {1114, 1115, "timestamp without time zone", NULL, "TIMESTAMP", SECONDS},
     {1184, 1185, "timestamp with time zone", NULL, "TIMESTAMPZ", SECONDS},
-    {1186, 1187, "interval", NULL, "INTERVAL", INTERVAL_},
+    {1186, 1187, "interval", NULL, "INTERVAL", FIELDS},
     {1266, 1270, "time with time zone", NULL, "TIME", SECONDS},
     {1560, 1561, "bit", "\"bit\"", "BIT", BITS},
     {1562, 1563, "bit varying", NULL, "BIT", BITS},
@@ -225,7 +225,7 @@ print(const stock_t *type, int32_t modifier, char *out, size_t size)
         (void)snprintf(out, size, "%.*s(%d)%s", (int)first, type->text, modifier,
                        type->text + first);
         break;
-    case INTERVAL_: print_interval(modifier, out, size); break;
+    case FIELDS: print_interval(modifier, out, size); break;
     case PLAIN: break;
     }
 }
@@ -283,10 +283,9 @@ shoal_pg_type_stock(uint32_t oid, int32_t modifier, shoal_pg_type_t *ret_type,
         return false;
     }
     describe(type, modifier, is_array, ret_type);
-    print(type, modifier, display, SHOAL_PG_DISPLAY_MAX - 2);
-    if (is_array) {
-        (void)strcat(display, "[]");
-    }
+    char text[SHOAL_PG_DISPLAY_MAX - 2];
+    print(type, modifier, text, sizeof(text));
+    (void)snprintf(display, SHOAL_PG_DISPLAY_MAX, "%s%s", text, is_array ? "[]" : "");
     return true;
 }
 

@@ -387,6 +387,26 @@ without_the_snapshot_the_run_goes_on_and_says_so(void)
 }
 
 static void
+snapshots_of_sixteen_databases_are_held_at_most(void)
+{
+    test_postgres_sql(&server, "postgres", "create database held_0");
+    test_postgres_sql(&server, "held_0", "create table a (n int); create table b (n int)");
+    for (int i = 1; i < 18; i++) {
+        char sql[64];
+        (void)snprintf(sql, sizeof(sql), "create database held_%d template held_0", i);
+        test_postgres_sql(&server, "postgres", sql);
+    }
+    run_t run;
+    read_all(&run, "postgres", "      ingestAllDatabases: true\n",
+             "      databaseFilterPattern: {includes: [\"^held_\"]}\n",
+             "sharding: {tables_per_shard: 1}\n");
+    CHECK(run_count(&run, "\"kind\":\"table\"") == 36);
+    CHECK_SAYS(shoal_buffer_text(&run.warnings), "more than 16 databases");
+    CHECK_SAYS(shoal_buffer_text(&run.facts), "snapshot=shared\nsnapshot=not shared");
+    run_stop(&run);
+}
+
+static void
 a_view_whose_table_was_dropped_is_read_without_the_snapshot(void)
 {
     run_t run;
@@ -595,6 +615,7 @@ main(void)
         TEST(map_shards_need_their_database_and_expect_their_tables),
         TEST(several_instances_read_one_snapshot),
         TEST(without_the_snapshot_the_run_goes_on_and_says_so),
+        TEST(snapshots_of_sixteen_databases_are_held_at_most),
         TEST(a_view_whose_table_was_dropped_is_read_without_the_snapshot),
         TEST(a_discovery_that_failed_goes_on_from_its_cursor),
         TEST(a_limit_ends_a_shard_and_the_instance_goes_on),

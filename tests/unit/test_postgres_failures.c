@@ -254,6 +254,76 @@ a_wrong_session_option_is_told_by_its_key(void)
         SHOAL_INVALID, SHOAL_CONFIG, CONNECTION "connectionOptions", "work_mem");
 }
 
+// Gives the server a certificate of its own for the host "db.example", and switches TLS on.
+static void
+switch_tls_on(void)
+{
+    char command[1024];
+    (void)snprintf(command, sizeof(command),
+                   "cd %s && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 "
+                   "-nodes -days 2 -subj /CN=db.example -keyout key.pem -out cert.pem 2>/dev/null "
+                   "&& chmod 600 key.pem && chown --reference=data key.pem cert.pem",
+                   server.folder);
+    CHECK(system(command) == 0); // NOLINT(cert-env33-c): a test, with nothing from outside in it
+    char setting[256];
+    (void)snprintf(setting, sizeof(setting), "alter system set ssl_cert_file = '%s/cert.pem'",
+                   server.folder);
+    test_postgres_sql(&server, "postgres", setting);
+    (void)snprintf(setting, sizeof(setting), "alter system set ssl_key_file = '%s/key.pem'",
+                   server.folder);
+    test_postgres_sql(&server, "postgres", setting);
+    test_postgres_sql(&server, "postgres", "alter system set ssl = on");
+    test_postgres_sql(&server, "postgres", "select pg_reload_conf()");
+    uint64_t until = shoal_clock_ms() + 10000;
+    for (bool is_on = false; !is_on && shoal_clock_ms() < until;) {
+        char *value = test_postgres_value(&server, "postgres", "show ssl");
+        is_on = strcmp(value, "on") == 0;
+        free(value);
+    }
+}
+
+static void
+tls_is_used_and_certificates_are_looked_at(void)
+{
+    static const char password[] = "password: \"" TEST_POSTGRES_PASSWORD "\"";
+    char more[512];
+    run_t run;
+    reading_t reading;
+    switch_tls_on();
+    (void)snprintf(more, sizeof(more), ", %s, sslMode: require", password);
+    open_run(&run, &reading, by_tcp("postgres", "shop", more), "");
+    CHECK_OK(reading_everything(&reading, &status), status);
+    close_run(&run, &reading);
+    (void)snprintf(more, sizeof(more),
+                   ", %s, sslMode: verify-ca, sslConfig: {caCertificate: %s/cert.pem}", password,
+                   server.folder);
+    open_run(&run, &reading, by_tcp("postgres", "shop", more), "");
+    CHECK_OK(reading_check(&reading, &status), status);
+    close_run(&run, &reading);
+    (void)snprintf(more, sizeof(more),
+                   ", %s, sslMode: verify-full, sslConfig: {caCertificate: %s/cert.pem}", password,
+                   server.folder);
+    check_fails(by_tcp("postgres", "shop", more), SHOAL_DENIED, SHOAL_CONFIG, CONNECTION "sslMode",
+                "for another host");
+    (void)snprintf(more, sizeof(more),
+                   ", %s, sslMode: verify-ca, sslConfig: {caCertificate: "
+                   "/etc/ssl/certs/ca-certificates.crt}",
+                   password);
+    check_fails(by_tcp("postgres", "shop", more), SHOAL_DENIED, SHOAL_CONFIG, CONNECTION "sslMode",
+                "not trusted");
+    (void)snprintf(more, sizeof(more),
+                   ", %s, sslMode: verify-ca, sslConfig: {caCertificate: /nonexistent/ca.pem}",
+                   password);
+    check_fails(by_tcp("postgres", "shop", more), SHOAL_NOT_FOUND, SHOAL_CONFIG,
+                CONNECTION "sslConfig.caCertificate", "/nonexistent/ca.pem");
+    (void)snprintf(more, sizeof(more),
+                   ", %s, sslMode: require, sslConfig: {sslCertificate: /nonexistent/c.pem}",
+                   password);
+    open_run(&run, &reading, by_tcp("postgres", "shop", more), "");
+    CHECK_OK(reading_check(&reading, &status), status); // libpq uses one only if it is there
+    close_run(&run, &reading);
+}
+
 // ---- too many connections
 
 typedef struct release {
@@ -587,6 +657,7 @@ main(void)
         TEST(a_lock_that_is_not_given_is_a_passing_failure),
         TEST(a_cancelled_read_stops_at_the_server_too),
         TEST(other_encodings_come_out_as_utf8),
+        TEST(tls_is_used_and_certificates_are_looked_at),
     };
     return cmocka_run_group_tests(tests, start_server, stop_server);
 }
