@@ -242,7 +242,8 @@ hide_passwords(int argc, char **argv, char *copies[ADDRESSES_MAX])
 int
 main(int argc, char **argv)
 {
-    (void)signal(SIGPIPE, SIG_IGN); // a closed standard output is an error of a write
+    (void)signal(SIGPIPE, SIG_IGN); // a closed standard output is an error of a write,
+    (void)signal(SIGXFSZ, SIG_IGN); // and so is a file that may not grow
     if (argc < 2) {
         (void)fprintf(stderr, "shoal: what is to be done? See: shoal --help\n");
         return SHOAL_EXIT_USAGE;

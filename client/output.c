@@ -64,7 +64,7 @@ is_stream(const char *path)
 static bool
 check_stream(const char *path, shoal_status_t *status)
 {
-    return strcmp(path, "-") == 0 || access(path, W_OK) == 0 ||
+    return strcmp(path, "-") == 0 || eaccess(path, W_OK) == 0 ||
            shoal_fail_errno(status, errno, "cannot write \"%s\"", path);
 }
 
@@ -84,7 +84,7 @@ check_target(const char *path, shoal_status_t *status)
                           "cannot write \"%s\": it is not a file; use \"-\" for standard output",
                           path);
     }
-    if (access(path, W_OK) != 0) {
+    if (eaccess(path, W_OK) != 0) {
         return shoal_fail_errno(status, errno, "cannot write \"%s\"", path);
     }
     return true;
@@ -115,7 +115,7 @@ shoal_output_check(const char *path, shoal_status_t *status)
         return shoal_fail(status, SHOAL_INVALID, "cannot write \"%s\": \"%s\" is not a directory",
                           path, directory);
     }
-    if (access(directory, W_OK | X_OK) != 0) {
+    if (eaccess(directory, W_OK | X_OK) != 0) {
         return shoal_fail_errno(status, errno, "cannot write \"%s\": its directory \"%s\"", path,
                                 directory);
     }
@@ -298,10 +298,11 @@ write_all(int fd, const char *bytes, size_t len)
     return true;
 }
 
+// Room can be made on a disk; a limit of the process (EFBIG) stays.
 static bool
 is_no_room(int error)
 {
-    return error == ENOSPC || error == EDQUOT || error == EFBIG;
+    return error == ENOSPC || error == EDQUOT;
 }
 
 static shoal_output_took_t

@@ -2,10 +2,10 @@
 //
 // test_run.c - what client/run.h promises, against a scripted head.
 
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "client/run.h"
+#include "tests/support/full_disk.h"
 #include "tests/support/scripted_head.h"
 
 static char folder[64];
@@ -275,8 +275,6 @@ a_second_signal_ends_it_at_once(void)
     shoal_run_result_fini(&result);
 }
 
-static struct rlimit roomy;
-
 // The disk is full until the output is asked for a second time.
 static void
 it_meets_a_full_disk(scripted_head_t *head, const shoal_message_t *message)
@@ -292,7 +290,7 @@ it_meets_a_full_disk(scripted_head_t *head, const shoal_message_t *message)
             scripted_head_event(head, 5, "SUCCEEDED");
         } else {
             assert_int_equal(message->output.from, 2);
-            CHECK(setrlimit(RLIMIT_FSIZE, &roomy) == 0);
+            atomic_store(&full_disk_bytes, INT64_MAX);
             scripted_head_piece(head, 5, 2, 0, true, "bb\n");
             scripted_head_output_end(head, 5, 2, "SUCCEEDED");
         }
@@ -304,12 +302,9 @@ it_meets_a_full_disk(scripted_head_t *head, const shoal_message_t *message)
 static void
 a_full_disk_is_waited_for(void)
 {
-    CHECK(getrlimit(RLIMIT_FSIZE, &roomy) == 0);
-    (void)signal(SIGXFSZ, SIG_IGN);
-    struct rlimit small = {20, roomy.rlim_max};
-    CHECK(setrlimit(RLIMIT_FSIZE, &small) == 0);
+    atomic_store(&full_disk_bytes, 20);
     shoal_run_result_t result = run_with(it_meets_a_full_disk);
-    CHECK(setrlimit(RLIMIT_FSIZE, &roomy) == 0);
+    atomic_store(&full_disk_bytes, INT64_MAX);
     CHECK_OK(result.status.code == SHOAL_OK, result.status);
     CHECK(result.has_output);
     assert_string_equal(content(""), "a\nbb\n");
@@ -329,11 +324,9 @@ it_keeps_meeting_a_full_disk(scripted_head_t *head, const shoal_message_t *messa
 static void
 a_disk_that_stays_full_is_given_up_with_what_to_do(void)
 {
-    CHECK(getrlimit(RLIMIT_FSIZE, &roomy) == 0);
-    struct rlimit small = {20, roomy.rlim_max};
-    CHECK(setrlimit(RLIMIT_FSIZE, &small) == 0);
+    atomic_store(&full_disk_bytes, 20);
     shoal_run_result_t result = run_with(it_keeps_meeting_a_full_disk);
-    CHECK(setrlimit(RLIMIT_FSIZE, &roomy) == 0);
+    atomic_store(&full_disk_bytes, INT64_MAX);
     CHECK(result.status.code == SHOAL_LIMIT);
     CHECK_SAYS(result.status.text, "the disk is full");
     CHECK_SAYS(result.status.text, "shoal job output 5 -o ");
