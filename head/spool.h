@@ -21,7 +21,7 @@
 #include "proto/base/status.h"
 
 #define SHOAL_SPOOL_SEGMENT_BYTES 67108864 // a segment is sealed once it has reached this
-#define SHOAL_SPOOL_HEADER_BYTES  64       // before each payload, see spool.c
+#define SHOAL_SPOOL_HEADER_BYTES  64       // before each payload, see segment.c
 #define SHOAL_SPOOL_OPEN_MAX      64       // segment files open at once
 #define SHOAL_SPOOL_GROUP_MAX     64       // batches of one append
 

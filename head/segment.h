@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// segment.h - one file of the spool, and the folder that holds them all.
+//
+// The folder keeps at most SHOAL_SPOOL_OPEN_MAX files open and closes the one that was used longest
+// ago. Accounting and names of places are the spool's.
+//
+// Threads: one owner, the scribe. Every call may block on the disk.  Logging: none.
+
+#ifndef SHOAL_HEAD_SEGMENT_H
+#define SHOAL_HEAD_SEGMENT_H
+
+#include "head/spool.h"
+
+typedef struct shoal_segment shoal_segment_t;
+struct shoal_segment {
+    uint64_t job;
+    uint32_t number;
+    uint32_t bytes;         // whole batches in the file
+    uint32_t holes;         // bytes of it that were given back to the disk
+    uint32_t wanted;        // batches that were not released
+    int fd;                 // -1: not open
+    shoal_segment_t *newer; // in the list of open ones
+    shoal_segment_t *older;
+};
+
+typedef struct shoal_folder {
+    char *directory;
+    int directory_fd;
+    size_t open_count;
+    shoal_segment_t *newest; // used last of the open ones
+    shoal_segment_t *oldest;
+} shoal_folder_t;
+
+// Opens the directory and removes the segments of an earlier head.
+//   SHOAL_NOT_FOUND SHOAL_DENIED SHOAL_IO  it cannot be read or cleaned
+SHOAL_MUST_CHECK bool shoal_folder_open(const char *directory, shoal_folder_t *ret_folder,
+                                        shoal_status_t *status);
+void shoal_folder_close(shoal_folder_t *folder); // all segments were removed before
+
+// Makes the file of a segment.
+//   SHOAL_LIMIT  the disk is full (transient)
+//   SHOAL_IO     it cannot be made
+SHOAL_MUST_CHECK bool shoal_segment_new(shoal_folder_t *folder, uint64_t job, uint32_t number,
+                                        shoal_segment_t **ret_segment, shoal_status_t *status);
+void shoal_segment_remove(shoal_folder_t *folder, shoal_segment_t **segment); // file and all
+
+// What a batch takes in a file.
+uint32_t shoal_segment_room(const shoal_spool_batch_t *batch);
+
+// Appends up to SHOAL_SPOOL_GROUP_MAX batches with one write and sets the places of the first
+// *ret_written, which are whole. Fails only if none is.
+//   SHOAL_LIMIT  the disk is full (transient)
+//   SHOAL_IO     the disk fails in another way
+SHOAL_MUST_CHECK bool shoal_segment_write(shoal_folder_t *folder, shoal_segment_t *segment,
+                                          shoal_spool_batch_t *const *batches, size_t count,
+                                          size_t *ret_written, shoal_status_t *status);
+
+// Reads one payload back into *ret_payload, which the caller closes.
+//   SHOAL_IO  cannot be read, shorter than it was, or a checksum is wrong: file and offset are named
+SHOAL_MUST_CHECK bool shoal_segment_read(shoal_folder_t *folder, shoal_segment_t *segment,
+                                         shoal_spool_place_t place, zmq_msg_t *ret_payload,
+                                         shoal_status_t *status);
+
+// Gives a payload's room back to the disk and returns how much; 0 if the file system cannot. The
+// header stays, so that whoever walks through the file finds the next one.
+uint32_t shoal_segment_punch(shoal_folder_t *folder, shoal_segment_t *segment,
+                             shoal_spool_place_t place);
+
+#endif
