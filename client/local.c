@@ -408,7 +408,7 @@ mend_head(shoal_local_t *local, shoal_status_t *status)
     char how[96];
     shoal_child_describe(wait_status, how, sizeof(how));
     read_log(local);
-    bool was_ready = local->ready_fd < 0;
+    bool was_ready = local->ready_fd < 0 && local->ready_len > 0;
     if (!was_ready || local->head_starts > SHOAL_LOCAL_HEAD_RESTARTS_MAX) {
         return give_up(local, "shoal-head", how, local->head_starts, status);
     }
