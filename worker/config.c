@@ -282,6 +282,28 @@ starts_with(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
+// What follows the host of a loopback endpoint; NULL: it is another one.
+static const char *
+loopback_port(const char *endpoint)
+{
+    static const char *const hosts[] = {"tcp://127.0.0.1:", "tcp://[::1]:"};
+    for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
+        if (starts_with(endpoint, hosts[i])) {
+            return endpoint + strlen(hosts[i]);
+        }
+    }
+    return NULL;
+}
+
+// Digits only: the library takes "PORT;HOST:PORT" for a source and another target.
+static bool
+is_port(const char *text)
+{
+    size_t digits = strspn(text, "0123456789");
+    unsigned long port = digits > 0 && digits <= 5 ? strtoul(text, NULL, 10) : 0;
+    return text[digits] == '\0' && port >= 1 && port <= 65535;
+}
+
 bool
 shoal_worker_config_check_endpoint(const char *endpoint, bool insecure_loopback,
                                    shoal_status_t *status)
@@ -300,13 +322,17 @@ shoal_worker_config_check_endpoint(const char *endpoint, bool insecure_loopback,
                           "not have yet; use ipc://, or --insecure-loopback on 127.0.0.1 for tests",
                           endpoint);
     }
-    if (!starts_with(endpoint, "tcp://127.0.0.1:") && !starts_with(endpoint, "tcp://[::1]:")) {
+    const char *port = loopback_port(endpoint);
+    if (!port) {
         return shoal_fail(status, SHOAL_UNSUPPORTED,
                           "refusing to connect to \"%s\": --insecure-loopback is for 127.0.0.1 and "
                           "[::1] only",
                           endpoint);
     }
-    return true;
+    return is_port(port) ||
+           shoal_fail(status, SHOAL_INVALID,
+                      "cannot connect to \"%s\": its port must be a number from 1 to 65535",
+                      endpoint);
 }
 
 void

@@ -159,6 +159,14 @@ tcp_is_for_loopback_and_only_when_asked_for(void)
         status, SHOAL_UNSUPPORTED);
     CHECK_FAILS(shoal_worker_config_check_endpoint("tcp://10.0.0.1:6380", true, &status), status,
                 SHOAL_UNSUPPORTED);
+    static const char *const bad_ports[] = {"tcp://127.0.0.1:", "tcp://127.0.0.1:abc",
+                                            "tcp://127.0.0.1:0", "tcp://127.0.0.1:65536",
+                                            "tcp://127.0.0.1:1;10.0.0.1:6380"};
+    for (size_t i = 0; i < sizeof(bad_ports) / sizeof(bad_ports[0]); i++) {
+        CHECK_FAILS(shoal_worker_config_check_endpoint(bad_ports[i], true, &status), status,
+                    SHOAL_INVALID);
+        CHECK_SAYS(status.text, "port");
+    }
     CHECK_FAILS(shoal_worker_config_check_endpoint("udp://127.0.0.1:1", true, &status), status,
                 SHOAL_INVALID);
 }
