@@ -272,13 +272,10 @@ is_registered(shoal_session_t *session, const char *name, shoal_status_t *status
 }
 
 static bool
-wait_registered(background_t *it, const char *address, const char *name, shoal_status_t *status)
+wait_registered(background_t *it, shoal_session_t *session, const char *name,
+                shoal_status_t *status)
 {
     uint64_t deadline = shoal_clock_ms() + READY_MS;
-    shoal_session_t *session = NULL;
-    if (!shoal_head_dial(address, &session, status)) {
-        return false;
-    }
     bool is_there = false;
     while (!is_there && !has_died(it, status)) {
         if (shoal_clock_ms() >= deadline) {
@@ -294,7 +291,6 @@ wait_registered(background_t *it, const char *address, const char *name, shoal_s
             (void)poll(NULL, 0, POLL_MS);
         }
     }
-    shoal_session_destroy(&session);
     return is_there;
 }
 
@@ -327,9 +323,12 @@ start_worker(const shoal_arguments_t *arguments, background_t *it, shoal_status_
     const char *const words[] = {"--connect", address, "--slots",     slots,
                                  "--name",    name,    "--log-level", level ? level : "info",
                                  NULL};
-    bool done = background_open(it, status) &&
+    shoal_session_t *session = NULL; // first, so that no worker is left without a head
+    bool done = shoal_head_dial(address, &session, status) &&
+                shoal_session_wait(session, SHOAL_ASK_MS, status) && background_open(it, status) &&
                 background_start(it, "shoal-worker", words, -1, status) &&
-                wait_registered(it, address, name, status);
+                wait_registered(it, session, name, status);
+    shoal_session_destroy(&session);
     if (done) {
         (void)printf("worker: process %ld with %s slot%s serves %s\n  log    %s\n  end    shoal "
                      "stop\n",

@@ -44,6 +44,12 @@ class Commands(EndToEnd):
         done = self.shoal("start", "--head")
         self.assertNotEqual(done.status, 0, done)
 
+    def test_a_worker_without_a_head_is_refused_and_does_not_stay(self):
+        os.makedirs(self.path("private"), mode=0o700)
+        done = self.shoal("start", "--address", "ipc://%s/none.sock" % self.path("private"))
+        self.assert_exit(done, 1, "none.sock")
+        self.assertEqual(processes_of(self.folder), {})
+
     def test_stop_without_anything_running_says_so(self):
         done = self.shoal("stop")
         self.assertNotEqual((done.out + done.err).strip(), "")
