@@ -1,11 +1,86 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// main.c - shoal-head: the one process that decides.
+// main.c - shoal-head: the one process that decides. Runs in the foreground until it is stopped.
 
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "head/config.h"
+#include "head/hub.h"
+#include "proto/base/alloc.h"
+
+#define DESCRIPTORS_WANTED 65536
+#define ARENAS             2 // of malloc: one for the hub and one for the other threads
+
+// A connection is a descriptor, and at the limit libzmq burns a core; take what we may have.
+static void
+descriptors_raise(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max < DESCRIPTORS_WANTED ? limit.rlim_max : DESCRIPTORS_WANTED;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+// Signals come by descriptor; every thread that is started later inherits the mask.
+static void
+signals_block(void)
+{
+    sigset_t signals;
+    (void)sigemptyset(&signals);
+    (void)sigaddset(&signals, SIGTERM);
+    (void)sigaddset(&signals, SIGINT);
+    (void)sigprocmask(SIG_BLOCK, &signals, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+}
+
+// The state folder and those above it, as `mkdir -p` makes them, closed to others.
+static bool
+folder_make(const char *path, shoal_status_t *status)
+{
+    char *part = shoal_strdup(path);
+    bool is_made = true;
+    for (char *slash = part; is_made && slash;) {
+        slash = strchr(slash + 1, '/');
+        if (slash) {
+            *slash = '\0';
+        }
+        is_made = part[0] == '\0' || mkdir(part, 0700) == 0 || errno == EEXIST;
+        if (slash) {
+            *slash = '/';
+        }
+    }
+    if (!is_made) {
+        (void)shoal_fail_errno(status, errno, "cannot make the state folder \"%s\"", path);
+    }
+    free(part);
+    return is_made;
+}
+
+static int
+run(const shoal_config_t *config)
+{
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    shoal_log_t *log = shoal_log_new(STDERR_FILENO, "head", config->log_level);
+    shoal_hub_t *hub = NULL;
+    int code = EXIT_SUCCESS;
+    if (!folder_make(config->state, &status) || !shoal_hub_new(config, log, &hub, &status) ||
+        !shoal_hub_run(hub, &status)) {
+        (void)fprintf(stderr, "shoal-head: %s\n", status.text);
+        code = status.error_class == SHOAL_CONFIG ? 2 : EXIT_FAILURE;
+    }
+    shoal_hub_destroy(&hub);
+    shoal_log_destroy(&log);
+    return code;
+}
 
 int
 main(int argc, char **argv)
@@ -24,5 +99,8 @@ main(int argc, char **argv)
         (void)puts("shoal-head " SHOAL_VERSION);
         return EXIT_SUCCESS;
     }
-    return EXIT_SUCCESS;
+    (void)mallopt(M_ARENA_MAX, ARENAS);
+    descriptors_raise();
+    signals_block();
+    return run(&config);
 }

@@ -70,7 +70,7 @@ class Commands(EndToEnd):
 class Processes(EndToEnd):
     def workers(self, endpoint):
         with Client(endpoint, id="looker") as client:
-            return client.ask("workers")["workers"]
+            return client.ask("workers")
 
     def ready(self, head, count):
         wait_until(lambda: sum(w["state"] in ("ready", "alive")

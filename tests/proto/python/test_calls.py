@@ -73,7 +73,7 @@ class Liveness(CallsTest):
     def test_a_suspect_worker_gets_no_new_calls(self):
         suspect, client = self.worker("suspect"), self.client()
         while True:
-            known = {w["id"]: w for w in self.beside.ask("workers")["workers"]}
+            known = {w["id"]: w for w in self.beside.ask("workers")}
             if known.get("suspect", {}).get("state") != "ready":
                 break
         if "suspect" in known and known["suspect"]["state"] != "lost":
@@ -221,7 +221,7 @@ class Calls(CallsTest):
         job = self.submitted(client)
         worker.start_job([shard(1)])
         call = worker.call("map")
-        anew = self.worker("same", slots=1, window=1, incarnation=1)
+        anew = self.worker("same", slots=1, window=1, incarnation=1, results=worker)
         again = anew.call("map")
         self.assertGreater(again.attempt, call.attempt)
         anew.lines(again, [b"{}"])

@@ -291,11 +291,11 @@ class Opening(WireTest):
     #
     def test_a_polite_bye_is_seen_at_once(self):
         worker = self.worker("polite")
-        self.assertIn("polite", [w["id"] for w in self.beside.ask("workers")["workers"]])
+        self.assertIn("polite", [w["id"] for w in self.beside.ask("workers")])
         worker.send("BYE", reason="a test")
         worker.close()
         for _ in range(1000):
-            known = {w["id"]: w for w in self.beside.ask("workers")["workers"]}
+            known = {w["id"]: w for w in self.beside.ask("workers")}
             if known.get("polite", {"state": "gone"})["state"] not in ("ready", "alive"):
                 break
         else:

@@ -20,6 +20,7 @@ class WholeJob(WireTest):
     def items(self):
         """Two schemas of a database, 30 tables, in six shards behind their prepare calls."""
         yield {"scope": 1, "name": "db"}
+        yield {"scope": 1, "listed": 0}
         yield {"scope": 2, "name": "db.public", "of": "tables"}
         yield {"scope": 3, "name": "db.sales", "of": "tables"}
         yield {"scope": 2, "listed": 20}
@@ -126,7 +127,9 @@ class WholeJob(WireTest):
         worker, client = self.worker(), self.client()
         job = self.submitted(client)
         worker.start_job([{"scope": 1, "name": "db.secret", "of": "tables"},
-                          {"scope": 1, "failed": "permission denied", "class": 4, "code": 6}])
+                          {"scope": 1, "failed": "permission denied", "class": 4, "code": 6},
+                          shard(1)])
+        worker.lines(worker.call("map"), [b"{}"])
         event = worker.serve(client, job)
         self.assertEqual(event.state, "PARTIAL", event)
         self.assertIn("permission denied", str(event.detail["errors"]))
@@ -391,9 +394,9 @@ class Jobs(WireTest):
         head = client.ask("head")
         self.assertEqual(head["head"], client.welcome.head)
         self.assertEqual((head["workers"], head["slots"]), (1, 3))
-        rows = client.ask("workers")["workers"]
+        rows = client.ask("workers")
         self.assertEqual([(w["id"], w["slots"], w["window"]) for w in rows], [("asked", 3, 5)])
-        self.assertEqual([j["id"] for j in client.ask("jobs")["jobs"]], ["by name"])
+        self.assertEqual([j["id"] for j in client.ask("jobs")], ["by name"])
         for name in (str(job), "by name"):
             self.assertEqual(client.ask("job", id=name)["job"], job)
         with self.assertRaises((Late, WireError)):

@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// job.c - see job.h.
+
+#include "head/job.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "proto/base/alloc.h"
+
+shoal_job_t *
+shoal_job_new(uint64_t number, shoal_slice_t id, const shoal_spec_t *spec, unsigned class_number,
+              uint64_t now_ms)
+{
+    assert(id.len <= SHOAL_JOB_ID_MAX && spec->name.len <= SHOAL_JOB_NAME_MAX);
+    shoal_job_t *job = shoal_alloc(sizeof(*job));
+    job->number = number;
+    job->class_number = class_number;
+    job->created_ms = now_ms;
+    memcpy(job->id, id.ptr, id.len);
+    if (spec->name.len > 0) {
+        memcpy(job->name, spec->name.ptr, spec->name.len);
+    }
+    job->args = shoal_alloc(spec->args.len);
+    memcpy(job->args, spec->args.ptr, spec->args.len);
+    job->args_len = spec->args.len;
+    job->spec = *spec;
+    job->spec.name = job->spec.class_name = job->spec.args = SHOAL_SLICE_NONE;
+    job->state = SHOAL_JOB_PENDING;
+    job->stage = SHOAL_STAGE_CHECK;
+    job->link_first = SHOAL_SHARD_NONE;
+    job->backlog = shoal_backlog_new();
+    static const struct {
+        shoal_stage_t stage;
+        shoal_slice_t title;
+    } own[SHOAL_SHARD_FIRST] = {
+        [SHOAL_SHARD_CHECK] = {SHOAL_STAGE_CHECK, {"check", 5}},
+        [SHOAL_SHARD_DISCOVER] = {SHOAL_STAGE_DISCOVER, {"discover", 8}},
+        [SHOAL_SHARD_FINISH] = {SHOAL_STAGE_FINISH, {"finish", 6}},
+    };
+    for (uint32_t i = 0; i < SHOAL_SHARD_FIRST; i++) {
+        shoal_shard_item_t item = {.stage = own[i].stage,
+                                   .needs = SHOAL_SHARD_NONE,
+                                   .cost_us = SHOAL_COST_FIRST,
+                                   .title = own[i].title};
+        shoal_status_t status = SHOAL_STATUS_INIT;
+        bool is_added = shoal_backlog_add(job->backlog, i, &item, &status);
+        assert(is_added);
+        (void)is_added;
+    }
+    shoal_backlog_set(job->backlog, SHOAL_SHARD_CHECK, SHOAL_SHARD_READY);
+    return job;
+}
+
+void
+shoal_job_destroy(shoal_job_t **job)
+{
+    if (!job || !*job) {
+        return;
+    }
+    assert(!(*job)->attempts);
+    shoal_backlog_destroy(&(*job)->backlog);
+    shoal_books_fini(&(*job)->books);
+    shoal_output_destroy(&(*job)->output);
+    shoal_buffer_fini(&(*job)->final_detail);
+    free((*job)->args);
+    free((*job)->cursor);
+    free(*job);
+    *job = NULL;
+}
+
+void
+shoal_job_stop(shoal_job_t *job, shoal_job_state_t state)
+{
+    if (!job->is_stopping) {
+        job->is_stopping = true;
+        job->end_state = state;
+    }
+}
+
+static bool
+is_own(uint32_t shard)
+{
+    return shard < SHOAL_SHARD_FIRST;
+}
+
+// The shard is over: those that waited for it can go, or go down with it and take theirs along. No
+// recursion: what waits for a dead one is moved over to `index`.
+static void
+waiters_release(shoal_job_t *job, uint32_t index, shoal_shard_state_t to)
+{
+    uint32_t waiter;
+    while ((waiter = shoal_backlog_unchain(job->backlog, index)) != SHOAL_SHARD_NONE) {
+        if (to != SHOAL_SHARD_DEAD) {
+            shoal_backlog_set(job->backlog, waiter, SHOAL_SHARD_READY);
+            continue;
+        }
+        const shoal_shard_t *shard = shoal_backlog_at(job->backlog, waiter);
+        shoal_books_bury(&job->books, shoal_backlog_expects(job->backlog, shard));
+        job->dead++;
+        shoal_backlog_set(job->backlog, waiter, SHOAL_SHARD_DEAD);
+        uint32_t next;
+        while ((next = shoal_backlog_unchain(job->backlog, waiter)) != SHOAL_SHARD_NONE) {
+            shoal_backlog_at(job->backlog, next)->needs = index;
+            shoal_backlog_chain(job->backlog, next);
+        }
+    }
+}
+
+void
+shoal_job_shard_done(shoal_job_t *job, uint32_t index)
+{
+    shoal_backlog_set(job->backlog, index, SHOAL_SHARD_DONE);
+    if (index == SHOAL_SHARD_DISCOVER) {
+        job->is_discovered = true;
+    } else if (!is_own(index)) {
+        job->done++;
+    }
+    waiters_release(job, index, SHOAL_SHARD_READY);
+    if (job->spec.limit > 0 && job->map_records >= job->spec.limit) {
+        job->is_limited = true;
+    }
+}
+
+// Gives a shard up, and the ones that need it.
+static void
+shard_bury(shoal_job_t *job, uint32_t index, const shoal_status_t *why, const char *worker)
+{
+    const shoal_shard_t *shard = shoal_backlog_at(job->backlog, index);
+    shoal_books_error(&job->books, why, shoal_backlog_title(job->backlog, shard), worker);
+    shoal_books_bury(&job->books, shoal_backlog_expects(job->backlog, shard));
+    shoal_backlog_set(job->backlog, index, SHOAL_SHARD_DEAD);
+    if (index == SHOAL_SHARD_DISCOVER) {
+        job->is_discovered = true;
+    }
+    if (!is_own(index)) {
+        job->dead++;
+    }
+    waiters_release(job, index, SHOAL_SHARD_DEAD);
+}
+
+static uint64_t
+back_off(const shoal_job_t *job, unsigned failures, uint64_t chance)
+{
+    double delay = (double)job->spec.backoff_ms;
+    for (unsigned i = 1; i < failures && delay < SHOAL_BACKOFF_MS_MAX; i++) {
+        delay *= job->spec.factor;
+    }
+    if (delay > SHOAL_BACKOFF_MS_MAX) {
+        delay = SHOAL_BACKOFF_MS_MAX;
+    }
+    // Between half and all of it, so that what failed together does not come back together.
+    uint64_t whole = (uint64_t)delay;
+    return whole / 2 + (whole ? chance % (whole - whole / 2 + 1) : 0);
+}
+
+// Whether the shard may be tried again after this end, and when.
+static uint64_t
+retry_delay(const shoal_job_t *job, shoal_shard_t *shard, shoal_end_t end,
+            const shoal_status_t *why, uint64_t chance)
+{
+    switch (end) {
+    case SHOAL_END_RETURNED: return 0;
+    case SHOAL_END_DECLINED: return SHOAL_LOSS_DELAY_MS;
+    case SHOAL_END_LOST:
+        shard->losses++;
+        return shard->losses >= SHOAL_LOSSES_MAX ? SHOAL_JOB_NO_RETRY : SHOAL_LOSS_DELAY_MS;
+    case SHOAL_END_FAILED:
+    default: break;
+    }
+    shard->failures++;
+    if (why->error_class != SHOAL_TRANSIENT || shard->failures >= job->spec.max_attempts) {
+        return SHOAL_JOB_NO_RETRY;
+    }
+    return back_off(job, shard->failures, chance);
+}
+
+uint64_t
+shoal_job_shard_failed(shoal_job_t *job, uint32_t index, shoal_end_t end, const shoal_status_t *why,
+                       const char *worker, uint64_t chance)
+{
+    shoal_shard_t *shard = shoal_backlog_at(job->backlog, index);
+    uint64_t delay = retry_delay(job, shard, end, why, chance);
+    if (delay == SHOAL_JOB_NO_RETRY) {
+        shard_bury(job, index, why, worker);
+        if (end == SHOAL_END_FAILED && why->error_class == SHOAL_CONFIG) {
+            shoal_job_stop(job, SHOAL_JOB_FAILED); // promise 5: at once
+        }
+        return delay;
+    }
+    if (end == SHOAL_END_FAILED || end == SHOAL_END_LOST) {
+        job->retried++;
+        shoal_buffer_t text = SHOAL_BUFFER_INIT;
+        shoal_buffer_append_format(&text, "tried again: %s", why->text);
+        shoal_books_warn(&job->books, shoal_buffer_slice(&text), 1);
+        shoal_buffer_fini(&text);
+        (void)snprintf(job->wait_reason, sizeof(job->wait_reason), "%s", why->text);
+    }
+    shoal_backlog_set(job->backlog, index, delay ? SHOAL_SHARD_DELAYED : SHOAL_SHARD_READY);
+    return delay;
+}
+
+bool
+shoal_job_shard_crashed(shoal_job_t *job, uint32_t index, const shoal_status_t *why,
+                        const char *worker)
+{
+    shoal_shard_t *shard = shoal_backlog_at(job->backlog, index);
+    assert(shard && shard->state != SHOAL_SHARD_RUNNING);
+    if (shard->state != SHOAL_SHARD_READY && shard->state != SHOAL_SHARD_DELAYED) {
+        return false; // it came to an end meanwhile
+    }
+    shard->crashes++;
+    if (shard->crashes < SHOAL_CRASHES_MAX) {
+        return false;
+    }
+    shard_bury(job, index, why, worker);
+    return true;
+}
+
+void
+shoal_job_shard_ripe(shoal_job_t *job, uint32_t index)
+{
+    const shoal_shard_t *shard = shoal_backlog_at(job->backlog, index);
+    if (shard && shard->state == SHOAL_SHARD_DELAYED) {
+        shoal_backlog_set(job->backlog, index, SHOAL_SHARD_READY);
+    }
+}
+
+static bool
+shard_is_over(const shoal_job_t *job, uint32_t index)
+{
+    int state = shoal_backlog_at(job->backlog, index)->state;
+    return state == SHOAL_SHARD_DONE || state == SHOAL_SHARD_DEAD;
+}
+
+static bool
+books_balance(const shoal_job_t *job)
+{
+    for (uint32_t i = 0; i < job->books.scope_end; i++) {
+        const shoal_scope_t *scope = shoal_books_scope(&job->books, i);
+        if (scope && (!shoal_scope_is_complete(scope) || !shoal_scope_is_balanced(scope))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+shoal_job_state_t
+shoal_job_verdict(const shoal_job_t *job)
+{
+    bool has_failed =
+        job->dead > 0 || job->books.failed > 0 ||
+        shoal_backlog_at(job->backlog, SHOAL_SHARD_DISCOVER)->state == SHOAL_SHARD_DEAD ||
+        shoal_backlog_at(job->backlog, SHOAL_SHARD_FINISH)->state == SHOAL_SHARD_DEAD;
+    bool is_whole = job->is_limited || job->spec.plan_only || books_balance(job);
+    if (!has_failed && is_whole && job->books.error_count == 0) {
+        return SHOAL_JOB_SUCCEEDED;
+    }
+    bool has_result = job->books.successful > 0 || job->done > 0;
+    return has_result ? SHOAL_JOB_PARTIAL : SHOAL_JOB_FAILED;
+}
+
+static void
+finish_prepare(shoal_job_t *job)
+{
+    job->stage = SHOAL_STAGE_FINISH;
+    shoal_backlog_set(job->backlog, SHOAL_SHARD_FINISH, SHOAL_SHARD_READY);
+}
+
+// Lets the shards of the stage link go.
+static void
+link_release(shoal_job_t *job)
+{
+    job->stage = SHOAL_STAGE_LINK;
+    while (job->link_first != SHOAL_SHARD_NONE) {
+        uint32_t index = job->link_first;
+        shoal_shard_t *shard = shoal_backlog_at(job->backlog, index);
+        job->link_first = shard->waiters;
+        shard->waiters = SHOAL_SHARD_NONE;
+        shoal_backlog_set(job->backlog, index, SHOAL_SHARD_READY);
+    }
+}
+
+static bool
+over(shoal_job_t *job, shoal_job_state_t state)
+{
+    shoal_job_stop(job, state);
+    return true;
+}
+
+bool
+shoal_job_advance(shoal_job_t *job)
+{
+    if (job->is_stopping) {
+        return true;
+    }
+    if (job->stage == SHOAL_STAGE_CHECK) {
+        if (!shard_is_over(job, SHOAL_SHARD_CHECK)) {
+            return false;
+        }
+        if (shoal_backlog_at(job->backlog, SHOAL_SHARD_CHECK)->state == SHOAL_SHARD_DEAD) {
+            return over(job, SHOAL_JOB_FAILED);
+        }
+        job->stage = SHOAL_STAGE_DISCOVER;
+        shoal_backlog_set(job->backlog, SHOAL_SHARD_DISCOVER, SHOAL_SHARD_READY);
+        return false;
+    }
+    if (job->stage == SHOAL_STAGE_DISCOVER && job->spec.plan_only) {
+        return job->is_discovered ? over(job, shoal_job_verdict(job)) : false;
+    }
+    if (job->stage == SHOAL_STAGE_DISCOVER && (job->shards > 0 || job->is_discovered)) {
+        job->stage = SHOAL_STAGE_MAP;
+    }
+    bool is_mapped =
+        job->is_limited || (shoal_backlog_open(job->backlog, SHOAL_STAGE_PREPARE) == 0 &&
+                            shoal_backlog_open(job->backlog, SHOAL_STAGE_MAP) == 0);
+    if (job->stage == SHOAL_STAGE_MAP && (job->is_discovered || job->is_limited) && is_mapped) {
+        link_release(job);
+    }
+    if (job->stage == SHOAL_STAGE_LINK &&
+        (job->is_limited || shoal_backlog_open(job->backlog, SHOAL_STAGE_LINK) == 0)) {
+        if (shoal_job_verdict(job) == SHOAL_JOB_FAILED) {
+            return over(job, SHOAL_JOB_FAILED); // there is nothing to finish
+        }
+        finish_prepare(job);
+    }
+    if (job->stage == SHOAL_STAGE_FINISH && shard_is_over(job, SHOAL_SHARD_FINISH)) {
+        return over(job, shoal_job_verdict(job));
+    }
+    return false;
+}
+
+void
+shoal_job_finish(shoal_job_t *job, uint64_t now_ms)
+{
+    assert(job->is_stopping && !job->attempts && !shoal_job_is_final(job));
+    job->state = job->end_state;
+    job->finished_ms = now_ms;
+    shoal_backlog_destroy(&job->backlog);
+    free(job->cursor);
+    job->cursor = NULL;
+    free(job->args);
+    job->args = NULL;
+    job->records = job->books.successful;
+    shoal_books_fini(&job->books);
+    if (job->output) {
+        shoal_output_finish(job->output);
+    }
+}
+
+uint64_t
+shoal_job_records_left(const shoal_job_t *job)
+{
+    if (job->spec.limit == 0) {
+        return 0;
+    }
+    return job->spec.limit > job->map_records ? job->spec.limit - job->map_records : 1;
+}
+
+const char *
+shoal_job_state_name(int state)
+{
+    static const char *const names[] = {
+#define X(name, text) text,
+        SHOAL_JOB_STATES(X)
+#undef X
+    };
+    return state >= 0 && state < SHOAL_JOB_STATE_COUNT ? names[state] : "?";
+}

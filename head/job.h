@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// job.h - one job: its specification, its stages as calls, its retries and its verdict.
+//
+//   check -> discover -> (prepare -> map) -> link -> finish
+//
+// Every step is a shard of the job's backlog; discover streams the shards of prepare, map and link
+// as *items*, and map runs while discovery goes on. The functions here decide what becomes of a shard
+// and when the job moves on or ends; they start and cancel nothing themselves (cluster.h does).
+//
+// The structure is read by scheduler.c, cluster.c and summary.c; time and chance are arguments.
+//
+// Threads: one owner, the hub.  Logging: none.
+
+#ifndef SHOAL_HEAD_JOB_H
+#define SHOAL_HEAD_JOB_H
+
+#include "head/attempt.h"
+#include "head/books.h"
+#include "head/output.h"
+
+#define SHOAL_JOB_ID_MAX      64
+#define SHOAL_JOB_NAME_MAX    128
+#define SHOAL_JOB_CURSOR_MAX  65536 // bytes of discover's cursor
+#define SHOAL_LOSSES_MAX      10    // workers that a shard may lose before it is given up
+#define SHOAL_CRASHES_MAX     2     // crashes that end a shard
+#define SHOAL_LOSS_DELAY_MS   200   // before a lost shard runs again: its worker's report comes in
+#define SHOAL_BACKOFF_MS_MAX  300000
+#define SHOAL_ATTEMPTS_OF_MAX 1000 // of retry.max_attempts
+
+// Shards that every job has; those of discover follow.
+enum { SHOAL_SHARD_CHECK, SHOAL_SHARD_DISCOVER, SHOAL_SHARD_FINISH, SHOAL_SHARD_FIRST };
+
+#define SHOAL_JOB_STATES(X)                                                                        \
+    X(PENDING, "PENDING")                                                                          \
+    X(RUNNING, "RUNNING")                                                                          \
+    X(SUCCEEDED, "SUCCEEDED")                                                                      \
+    X(PARTIAL, "PARTIAL")                                                                          \
+    X(FAILED, "FAILED")                                                                            \
+    X(STOPPED, "STOPPED")
+
+typedef enum shoal_job_state {
+#define X(name, text) SHOAL_JOB_##name,
+    SHOAL_JOB_STATES(X)
+#undef X
+        SHOAL_JOB_STATE_COUNT
+} shoal_job_state_t;
+
+// SUBMIT's payload; the slices borrow from it.
+typedef struct shoal_spec {
+    shoal_slice_t name;
+    shoal_slice_t class_name;
+    shoal_slice_t args;   // msgpack; nil if it has none
+    uint32_t parallelism; // 0: as many as there are slots
+    uint64_t limit;       // 0: none
+    bool plan_only;
+    bool collect;
+    uint32_t max_attempts;
+    uint64_t backoff_ms;
+    double factor;
+    uint32_t weight;
+} shoal_spec_t;
+
+struct shoal_job {
+    uint64_t number;
+    char id[SHOAL_JOB_ID_MAX + 1];
+    char name[SHOAL_JOB_NAME_MAX + 1];
+    shoal_spec_t spec; // without its slices
+    char *args;        // owned msgpack
+    size_t args_len;
+    unsigned class_number;
+    shoal_job_state_t state;
+    shoal_stage_t stage;
+    shoal_backlog_t *backlog; // NULL once the job is final
+    shoal_books_t books;
+    shoal_output_t *output; // NULL if it collects nothing
+    char *cursor;           // of discover, owned msgpack; NULL: none
+    size_t cursor_len;
+    uint32_t link_first; // shards that wait for the stage link
+    uint64_t shards;     // prepare, map and link, as discovered
+    uint64_t retried;
+    uint64_t dead;
+    uint64_t done;
+    uint64_t records;     // delivered; stays when the books are gone
+    uint64_t map_records; // delivered by map shards, for the limit
+    bool is_discovered;   // discover has ended, in whatever way
+    bool is_limited;      // the limit was reached
+    bool is_stopping;     // STOP, or an error that ends the job at once: `end_state` is set
+    shoal_job_state_t end_state;
+    char wait_reason[256]; // why the last retry waits
+    uint64_t created_ms;
+    uint64_t started_ms;
+    uint64_t finished_ms;
+    // of the cluster
+    shoal_attempt_t *attempts;
+    uint32_t running;
+    uint32_t running_charge;
+    bool needs_disk;   // it cannot start an attempt before there is room
+    shoal_job_t *next; // all jobs, oldest first
+    shoal_job_t *prev;
+    // of the scheduler
+    size_t heap_place; // 1..; 0: not there
+    // of the hub
+    shoal_buffer_t final_detail; // EVENT's detail once the job is final
+    void *watchers;
+    bool is_changed;
+    uint64_t told_ms;
+};
+
+// Reads SUBMIT's payload.
+//   SHOAL_INVALID  not a map, a key of another kind or out of range, no class
+SHOAL_MUST_CHECK bool shoal_spec_read(shoal_slice_t payload, shoal_spec_t *ret_spec,
+                                      shoal_status_t *status);
+
+// A job that is PENDING with its check READY. Copies what it needs.
+shoal_job_t *shoal_job_new(uint64_t number, shoal_slice_t id, const shoal_spec_t *spec,
+                           unsigned class_number, uint64_t now_ms);
+void shoal_job_destroy(shoal_job_t **job); // its output too; it has no attempts
+
+static inline bool
+shoal_job_is_final(const shoal_job_t *job)
+{
+    return job->state >= SHOAL_JOB_SUCCEEDED;
+}
+
+// Takes a payload of discover's items in; those it has seen before are passed over.
+//   SHOAL_PROTOCOL  malformed, or a shard that needs one which was not announced
+//   SHOAL_LIMIT     beyond a limit of shards, scopes or sizes
+SHOAL_MUST_CHECK bool shoal_job_take_items(shoal_job_t *job, shoal_slice_t items,
+                                           shoal_status_t *status);
+
+// A running shard is done; its result was counted by shoal_books_take() already.
+void shoal_job_shard_done(shoal_job_t *job, uint32_t shard);
+
+// Why an attempt ended badly.
+typedef enum shoal_end {
+    SHOAL_END_FAILED,   // by itself: the status's class decides
+    SHOAL_END_LOST,     // its worker, or its lease
+    SHOAL_END_RETURNED, // politely: it does not count
+    SHOAL_END_DECLINED, // the same, but it waits a little before it runs again
+} shoal_end_t;
+
+#define SHOAL_JOB_NO_RETRY UINT64_MAX
+
+// A running shard's attempt has ended otherwise. Returns after how many milliseconds it runs again
+// (0: it is READY now, otherwise DELAYED), or SHOAL_JOB_NO_RETRY: it is dead, and so are the shards
+// that need it. `chance` is a random number for the jitter.
+uint64_t shoal_job_shard_failed(shoal_job_t *job, uint32_t shard, shoal_end_t end,
+                                const shoal_status_t *why, const char *worker, uint64_t chance);
+
+// The worker that ran the shard crashed; `why` names the signal. True if that was once too often:
+// the shard, which must not be running any more, is dead now.
+bool shoal_job_shard_crashed(shoal_job_t *job, uint32_t shard, const shoal_status_t *why,
+                             const char *worker);
+
+// Back-off is over, if it still waits.
+void shoal_job_shard_ripe(shoal_job_t *job, uint32_t shard);
+
+// Moves on to the next stage when the present one is over. True: the job is over too, with
+// `end_state`, and the caller ends what runs and calls shoal_job_finish().
+bool shoal_job_advance(shoal_job_t *job);
+
+// Ends the job at once: STOPPED by a client, or FAILED by a config error.
+void shoal_job_stop(shoal_job_t *job, shoal_job_state_t state);
+
+// Makes `end_state` the job's state and frees its backlog. Needs no running attempts. The final
+// detail was written before.
+void shoal_job_finish(shoal_job_t *job, uint64_t now_ms);
+
+// What the job has come to so far, its finish call aside; the job is not final.
+shoal_job_state_t shoal_job_verdict(const shoal_job_t *job);
+
+// How many more map records a call may deliver; 0: no limit.
+uint64_t shoal_job_records_left(const shoal_job_t *job);
+
+const char *shoal_job_state_name(int state);
+
+#endif
