@@ -479,6 +479,7 @@ cut_ranges(const listing_t *listing, const shoal_pg_cut_t *cut, uint32_t next,
     bool is_every = cut->schema == SHOAL_PG_EVERY_SCHEMA;
     uint64_t ranges_max = cut->tables / SHOAL_PG_TABLES_PER_RANGE + 1;
     task->cuts = shoal_alloc((ranges_max + 1) * sizeof(*task->cuts));
+    task->views = shoal_alloc(ranges_max * sizeof(*task->views));
     uint64_t in_range = 0;
     for (size_t i = cut->begin; i < cut->end; i++) {
         const shoal_pg_bucket_t *bucket = &listing->buckets[i];
@@ -492,7 +493,7 @@ cut_ranges(const listing_t *listing, const shoal_pg_cut_t *cut, uint32_t next,
             in_range = 0;
         }
         in_range += bucket->tables;
-        task->has_views = task->has_views || bucket->views > 0;
+        task->views[task->range_count - 1] += bucket->views;
     }
     task->cuts[task->range_count] = next;
 }

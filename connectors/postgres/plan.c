@@ -13,7 +13,7 @@
 #define LIST_MAX  65536   // elements of a list in a shard's arguments
 #define SHARD_MAX 2000000 // tables, so that its queries can all be sent at once
 
-// ---- arguments: [database, snapshot, [cuts], [schema, scope, tables, ...], has_views, is_partial]
+// ---- arguments: [database, snapshot, [cuts], [views], [schema, scope, tables, ...], is_partial]
 
 #define TASK_FIELDS 6
 
@@ -27,13 +27,16 @@ shoal_pg_task_write(const shoal_pg_task_t *task, shoal_buffer_t *out)
     for (uint32_t i = 0; i <= task->range_count; i++) {
         shoal_write_uint(out, task->cuts[i]);
     }
+    shoal_write_array(out, task->range_count);
+    for (uint32_t i = 0; i < task->range_count; i++) {
+        shoal_write_uint(out, task->views[i]);
+    }
     shoal_write_array(out, 3 * task->count_count);
     for (uint32_t i = 0; i < task->count_count; i++) {
         shoal_write_uint(out, task->counts[i].schema);
         shoal_write_uint(out, task->counts[i].scope);
         shoal_write_uint(out, task->counts[i].tables);
     }
-    shoal_write_bool(out, task->has_views);
     shoal_write_bool(out, task->is_partial);
 }
 
@@ -65,6 +68,13 @@ shoal_pg_task_read(shoal_slice_t args, shoal_pg_task_t *task, shoal_status_t *st
             task->cuts[i] = read_uint32(&cursor);
         }
     }
+    is_right = shoal_cursor_array(&cursor) == task->range_count && is_right;
+    if (is_right) {
+        task->views = shoal_alloc(task->range_count * sizeof(*task->views));
+        for (uint32_t i = 0; i < task->range_count; i++) {
+            task->views[i] = read_uint32(&cursor);
+        }
+    }
     uint32_t numbers = shoal_cursor_array(&cursor);
     is_right = is_right && numbers % 3 == 0 && numbers <= LIST_MAX;
     if (is_right) {
@@ -76,7 +86,6 @@ shoal_pg_task_read(shoal_slice_t args, shoal_pg_task_t *task, shoal_status_t *st
             task->counts[i].tables = read_uint32(&cursor);
         }
     }
-    task->has_views = shoal_cursor_bool(&cursor);
     task->is_partial = shoal_cursor_bool(&cursor);
     if (!is_right || !shoal_cursor_is_done(&cursor)) {
         shoal_pg_task_fini(task);
@@ -89,6 +98,7 @@ void
 shoal_pg_task_fini(shoal_pg_task_t *task)
 {
     free(task->cuts);
+    free(task->views);
     free(task->counts);
     *task = (shoal_pg_task_t){.database = SHOAL_SLICE_NONE};
 }

@@ -43,7 +43,7 @@ typedef struct shoal_pg_task {
     uint32_t range_count;
     shoal_pg_count_t *counts; // sorted by schema
     uint32_t count_count;
-    bool has_views;
+    uint32_t *views; // how many of its tables are views, of each range
     bool is_partial; // many tables in the ranges are of other schemas: leave them at the server
 } shoal_pg_task_t;
 

@@ -4,13 +4,14 @@
 //
 // A range of tables is read by six queries, each over one catalogue and each in the order of table
 // numbers, so that the server neither sorts nor hashes and the client merges without looking
-// anything up. All queries of all ranges of a shard are sent at once; while the rows of one are
-// read, the server works on the next. Of the first five the rows are kept until the range is done,
-// which SHOAL_PG_TABLES_PER_RANGE bounds; the sixth, the columns, is ten times as large as all the
-// others and is not kept: a table's record is written when its last column has come.
+// anything up. The queries of a range are sent together, and before the range ahead of it is read:
+// while the rows of one query are read, the server works on the next. Of the first five the rows
+// are kept until the range is done, which SHOAL_PG_TABLES_PER_RANGE bounds; the sixth, the columns,
+// is ten times as large as all the others and is not kept: a table's record is written when its last
+// column has come.
 //
-// The range is said of each catalogue that is joined: PostgreSQL does not carry an inequality over a
-// join.
+// The range is said of each catalogue that is joined: PostgreSQL does not carry an inequality over
+// a join.
 //
 // What the catalogue's own functions show (views' definitions, expressions) is of the present, not
 // of the snapshot. Where something they need was dropped meanwhile they fail; then the shard goes
@@ -26,7 +27,7 @@
 #include "connectors/postgres/types.h"
 #include "proto/base/alloc.h"
 
-#define SQL_MAX        4096 // bytes of one query
+#define SQL_MAX        8192 // bytes of one query
 #define ATTRIBUTES_MAX 2048 // columns of a table, dropped ones counted: PostgreSQL allows 1,600
 #define TYPE_CACHE     256  // entries, a power of two
 #define PROGRESS_EVERY 64   // tables
@@ -39,13 +40,22 @@ enum {
     SQL_COMMENTS,
     SQL_VIEWS,
     SQL_COLUMNS,
+    SQL_LAST_VIEWS, // those that remain, however many
     SQL_COUNT,
 };
 
 static const char *const sql_what[SQL_COUNT] = {
-    "read the tables",   "read the keys",  "read the defaults",
-    "read the comments", "read the views", "read the columns",
+    "read the tables", "read the keys",    "read the defaults", "read the comments",
+    "read the views",  "read the columns", "read the views",
 };
+
+// Showing a view's definition locks what the view reads until the transaction ends, and the
+// server's table of locks is not large (6,400 by default, for everyone). So views are read a few at
+// a time, and rolled back: that lets the locks go.
+#define VIEWS_AT_ONCE 150
+static const char mark_sql[] = "savepoint views";
+static const char unlock_sql[] = "rollback to savepoint views";
+static const char forget_sql[] = "release savepoint views";
 
 // In these %s are: the kinds of relation, and a condition on c.relnamespace or nothing.
 static const char tables_sql[] =
@@ -79,28 +89,43 @@ static const char comments_sql[] =
     "and d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass order by d.objoid, d.objsubid";
 
 static const char views_sql[] =
-    "select c.oid, pg_catalog.pg_get_viewdef(c.oid) from pg_catalog.pg_class c "
-    "where c.oid >= $1::oid and c.oid < $2::oid and c.relkind in ('v', 'm')%s order by c.oid";
+    "select v.oid, pg_catalog.pg_get_viewdef(v.oid) from (select c.oid from pg_catalog.pg_class c "
+    "where c.oid >= $1::oid and c.oid < $2::oid and c.relkind in ('v', 'm') "
+    "and c.relnamespace = any($3::oid[]) order by c.oid offset $4::int8 %s) v order by v.oid";
 
-// %s: which types the server describes, the kinds of relation, the condition. The last two columns
-// are for types whose text is not made here; see types.h for the last one's form.
+// What a type that is not stock is made of, in the form that types.h wants: t is the type, a
+// the column. The usual ones are said at once; only what is nested deeper (a domain over a domain,
+// an array of domains) is followed step by step, which costs ten times as much.
+#define FOLLOW_SQL                                                                                 \
+    "(with recursive k(path, oid, modifier) as (select ''::text, t.oid, a.atttypmod union all "    \
+    "select k.path || case when s.typtype = 'd' then 'd' else 'a' end, "                           \
+    "case when s.typtype = 'd' then s.typbasetype else s.typelem end, "                            \
+    "case when s.typtype = 'd' and s.typtypmod <> -1 then s.typtypmod else k.modifier end "        \
+    "from k join pg_catalog.pg_type s on s.oid = k.oid where pg_catalog.length(k.path) < 16 "      \
+    "and (s.typtype = 'd' or s.typcategory = 'A' and s.typelem <> 0)) "                            \
+    "select k.path || ' ' || s.typtype::text || ' ' || k.oid || ' ' || k.modifier || ' ' "         \
+    "|| s.typname::text "                                                                          \
+    "from k join pg_catalog.pg_type s on s.oid = k.oid "                                           \
+    "order by pg_catalog.length(k.path) desc limit 1)"
+#define DESCRIBE_SQL                                                                               \
+    "(select case when t.typtype = 'd' and t.typbasetype < 10000 and not exists (select "          \
+    "from pg_catalog.pg_type e where e.oid = t.typbasetype and e.typcategory = 'A') "              \
+    "then 'd b ' || t.typbasetype || ' ' || t.typtypmod || ' ' "                                   \
+    "when t.typtype = 'd' then " FOLLOW_SQL " "                                                    \
+    "when t.typcategory = 'A' and t.typelem <> 0 then (select case when e.typtype = 'd' "          \
+    "then " FOLLOW_SQL " else 'a ' || e.typtype::text || ' ' || e.oid || ' ' || a.atttypmod "      \
+    "|| ' ' || e.typname::text end from pg_catalog.pg_type e where e.oid = t.typelem) "            \
+    "else ' ' || t.typtype::text || ' ' || t.oid || ' ' || a.atttypmod || ' ' "                    \
+    "|| t.typname::text end "                                                                      \
+    "from pg_catalog.pg_type t where t.oid = a.atttypid)"
+
+// %s: for which types the server says the text, the kinds of relation, the condition. The last two
+// columns are for types whose text is not made here.
 static const char columns_sql[] =
     "select a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, "
     "a.attgenerated, "
     "case when %s then pg_catalog.format_type(a.atttypid, a.atttypmod) end, "
-    "case when a.atttypid >= 10000 then (select case when t.typtype = 'd' or t.typcategory = 'A' "
-    "then ("
-    "with recursive k(path, oid, modifier) as (select ''::text, t.oid, a.atttypmod union all "
-    "select k.path || case when s.typtype = 'd' then 'd' else 'a' end, "
-    "case when s.typtype = 'd' then s.typbasetype else s.typelem end, "
-    "case when s.typtype = 'd' and s.typtypmod <> -1 then s.typtypmod else k.modifier end "
-    "from k join pg_catalog.pg_type s on s.oid = k.oid where pg_catalog.length(k.path) < 16 "
-    "and (s.typtype = 'd' or s.typcategory = 'A' and s.typelem <> 0)) "
-    "select pg_catalog.concat_ws(' ', k.path, s.typtype, k.oid, k.modifier, s.typname) "
-    "from k join pg_catalog.pg_type s on s.oid = k.oid "
-    "order by pg_catalog.length(k.path) desc limit 1) "
-    "else pg_catalog.concat_ws(' ', '', t.typtype, t.oid, a.atttypmod, t.typname) end "
-    "from pg_catalog.pg_type t where t.oid = a.atttypid) end "
+    "case when a.atttypid >= 10000 then " DESCRIBE_SQL " end "
     "from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid "
     "where a.attrelid >= $1::oid and a.attrelid < $2::oid and c.oid >= $1::oid and c.oid < $2::oid "
     "and c.relkind in (%s) and not c.relispartition and c.relpersistence <> 't' "
@@ -180,7 +205,6 @@ struct shoal_pg_reader {
     size_t namespace_count;
     char sql[SQL_COUNT][SQL_MAX];
     shoal_buffer_t schemas; // "{2200,16385}"
-    bool is_partial;
 
     // of the range
     shoal_pg_arena_t range_texts;
@@ -823,6 +847,30 @@ finish_range(shoal_pg_reader_t *reader)
 }
 
 static bool
+send_views(shoal_pg_reader_t *reader, uint32_t views, const char *low, const char *high,
+           shoal_status_t *status)
+{
+    shoal_pg_link_t *link = reader->link;
+    char offset[16];
+    const char *const parameters[] = {low, high, shoal_buffer_text(&reader->schemas), offset};
+    const char *what = sql_what[SQL_VIEWS];
+    if (!shoal_pg_link_send(link, what, mark_sql, 0, NULL, status)) {
+        return false;
+    }
+    for (uint32_t at = 0; at < views; at += VIEWS_AT_ONCE) {
+        bool is_last = views - at <= VIEWS_AT_ONCE;
+        (void)snprintf(offset, sizeof(offset), "%u", at);
+        if (!shoal_pg_link_send(link, what, reader->sql[is_last ? SQL_LAST_VIEWS : SQL_VIEWS], 4,
+                                parameters, status) ||
+            !shoal_pg_link_send(link, what, unlock_sql, 0, NULL, status)) {
+            return false;
+        }
+    }
+    return shoal_pg_link_send(link, what, forget_sql, 0, NULL, status);
+}
+
+// Sends a range's queries as a group.
+static bool
 send_range(shoal_pg_reader_t *reader, const shoal_pg_task_t *task, uint32_t range,
            shoal_status_t *status)
 {
@@ -831,34 +879,52 @@ send_range(shoal_pg_reader_t *reader, const shoal_pg_task_t *task, uint32_t rang
     (void)snprintf(low, sizeof(low), "%u", task->cuts[range]);
     (void)snprintf(high, sizeof(high), "%u", task->cuts[range + 1]);
     const char *const parameters[] = {low, high, shoal_buffer_text(&reader->schemas)};
-    for (int i = 0; i < SQL_COUNT; i++) {
-        if (i == SQL_VIEWS && !task->has_views) {
+    for (int i = 0; i <= SQL_COLUMNS; i++) {
+        if (i == SQL_VIEWS) {
+            if (task->views[range] > 0 &&
+                !send_views(reader, task->views[range], low, high, status)) {
+                return false;
+            }
             continue;
         }
-        bool has_third = reader->is_partial && strstr(reader->sql[i], "$3");
+        bool has_third = strstr(reader->sql[i], "$3") != NULL;
         if (!shoal_pg_link_send(reader->link, sql_what[i], reader->sql[i], has_third ? 3 : 2,
                                 parameters, status)) {
             return false;
         }
     }
-    return true;
+    return shoal_pg_link_sync(reader->link, status);
+}
+
+static bool
+read_views(shoal_pg_reader_t *reader, uint32_t views, shoal_status_t *status)
+{
+    if (views == 0) {
+        return true;
+    }
+    if (!shoal_pg_link_skip(reader->link, status)) {
+        return false;
+    }
+    for (uint32_t at = 0; at < views; at += VIEWS_AT_ONCE) {
+        if (!read_rows(reader, take_view, status) || !shoal_pg_link_skip(reader->link, status)) {
+            return false;
+        }
+    }
+    return shoal_pg_link_skip(reader->link, status);
 }
 
 // Reads one range. *ret_emitting is set once a record of it may have been handed over.
 static bool
-read_range(shoal_pg_reader_t *reader, const shoal_pg_task_t *task, bool *ret_emitting,
-           shoal_status_t *status)
+read_range(shoal_pg_reader_t *reader, uint32_t views, bool *ret_emitting, shoal_status_t *status)
 {
     start_range(reader);
     if (!read_rows(reader, take_table, status) || !read_rows(reader, take_constraint, status) ||
-        !read_rows(reader, take_default, status) || !read_rows(reader, take_comment, status)) {
-        return false;
-    }
-    if (task->has_views && !read_rows(reader, take_view, status)) {
+        !read_rows(reader, take_default, status) || !read_rows(reader, take_comment, status) ||
+        !read_views(reader, views, status)) {
         return false;
     }
     *ret_emitting = true;
-    if (!read_columns(reader, status)) {
+    if (!read_columns(reader, status) || !shoal_pg_link_end(reader->link, status)) {
         return false;
     }
     finish_range(reader);
@@ -877,7 +943,6 @@ write_queries(shoal_pg_reader_t *reader, const shoal_pg_task_t *task)
     } else if (!settings->include_tables) {
         kinds = "'v', 'm'";
     }
-    reader->is_partial = task->is_partial;
     const char *only = task->is_partial ? " and c.relnamespace = any($3::oid[])" : "";
     const char *types = shoal_pg_link_version(reader->link) > SHOAL_PG_TYPES_VERSION
                             ? "true"
@@ -886,7 +951,10 @@ write_queries(shoal_pg_reader_t *reader, const shoal_pg_task_t *task)
     (void)snprintf(reader->sql[SQL_CONSTRAINTS], SQL_MAX, "%s", constraints_sql);
     (void)snprintf(reader->sql[SQL_DEFAULTS], SQL_MAX, "%s", defaults_sql);
     (void)snprintf(reader->sql[SQL_COMMENTS], SQL_MAX, "%s", comments_sql);
-    (void)snprintf(reader->sql[SQL_VIEWS], SQL_MAX, views_sql, only);
+    char limit[32];
+    (void)snprintf(limit, sizeof(limit), "limit %d", VIEWS_AT_ONCE);
+    (void)snprintf(reader->sql[SQL_VIEWS], SQL_MAX, views_sql, limit);
+    (void)snprintf(reader->sql[SQL_LAST_VIEWS], SQL_MAX, views_sql, "");
     (void)snprintf(reader->sql[SQL_COLUMNS], SQL_MAX, columns_sql, types, kinds, only);
     shoal_buffer_clear(&reader->schemas);
     for (uint32_t i = 0; i < task->count_count; i++) {
@@ -896,7 +964,7 @@ write_queries(shoal_pg_reader_t *reader, const shoal_pg_task_t *task)
     shoal_buffer_append_text(&reader->schemas, task->count_count > 0 ? "}" : "{}");
 }
 
-// Begins a transaction and sends everything from range `from` on.
+// Begins a transaction and sends what reads the schemas and range `from`.
 static bool
 send_shard(shoal_pg_reader_t *reader, const shoal_pg_task_t *task, shoal_slice_t snapshot,
            uint32_t from, shoal_status_t *status)
@@ -905,15 +973,17 @@ send_shard(shoal_pg_reader_t *reader, const shoal_pg_task_t *task, shoal_slice_t
         return false;
     }
     write_queries(reader, task);
-    if (!shoal_pg_link_send(reader->link, "read the schemas", names_sql, 0, NULL, status)) {
-        return false;
-    }
-    for (uint32_t i = from; i < task->range_count; i++) {
-        if (!send_range(reader, task, i, status)) {
-            return false;
-        }
-    }
-    return shoal_pg_session_send_end(reader->session, status);
+    return shoal_pg_link_send(reader->link, "read the schemas", names_sql, 0, NULL, status) &&
+           send_range(reader, task, from, status);
+}
+
+// While range `range` is read the server gets its work for the time after.
+static bool
+send_next(shoal_pg_reader_t *reader, const shoal_pg_task_t *task, uint32_t range,
+          shoal_status_t *status)
+{
+    return range + 1 < task->range_count ? send_range(reader, task, range + 1, status)
+                                         : shoal_pg_session_send_end(reader->session, status);
 }
 
 typedef struct progress {
@@ -942,8 +1012,9 @@ try_shard(shoal_pg_reader_t *reader, const shoal_pg_task_t *task, shoal_slice_t 
     }
     for (; progress->range < task->range_count; progress->range++) {
         progress->is_emitting = false;
-        if (!read_range(reader, task, &progress->is_emitting, status)) {
-            // A function of the catalogue met something that the snapshot has and the present lacks.
+        if (!send_next(reader, task, progress->range, status) ||
+            !read_range(reader, task->views[progress->range], &progress->is_emitting, status)) {
+            // A function of the catalogue met what the snapshot has and the present lacks.
             progress->is_unshared = snapshot.len > 0 && !progress->is_emitting &&
                                     shoal_pg_link_failed_with(reader->link, "XX000");
             return false;

@@ -145,13 +145,15 @@ arguments_come_back_as_they_were_and_broken_ones_are_refused(void)
     shoal_status_t status = SHOAL_STATUS_INIT;
     shoal_pg_count_t counts[] = {{2200, 3, 17}, {16385, 4, 4000000}};
     uint32_t cuts[] = {16384, 70000, SHOAL_PG_OID_END};
+    uint32_t views[] = {0, 300};
     shoal_pg_task_t task = {.database = SHOAL_SLICE("sa\"les"),
                             .snapshot = SHOAL_SLICE("00000003-0000001B-1"),
                             .cuts = cuts,
                             .range_count = 2,
                             .counts = counts,
                             .count_count = 2,
-                            .has_views = true};
+                            .views = views,
+                            .is_partial = true};
     shoal_buffer_t bytes = SHOAL_BUFFER_INIT;
     shoal_pg_task_write(&task, &bytes);
     shoal_pg_task_t read;
@@ -160,7 +162,7 @@ arguments_come_back_as_they_were_and_broken_ones_are_refused(void)
     CHECK(shoal_slice_equal(read.snapshot, task.snapshot));
     CHECK(read.range_count == 2 && memcmp(read.cuts, cuts, sizeof(cuts)) == 0);
     CHECK(read.count_count == 2 && memcmp(read.counts, counts, sizeof(counts)) == 0);
-    CHECK(read.has_views && !read.is_partial);
+    CHECK(memcmp(read.views, views, sizeof(views)) == 0 && read.is_partial);
     shoal_pg_task_fini(&read);
     for (size_t len = 0; len < bytes.len; len++) { // cut at each byte
         CHECK_FAILS(shoal_pg_task_read((shoal_slice_t){bytes.ptr, len}, &read, &status), status,
