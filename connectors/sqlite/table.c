@@ -13,6 +13,7 @@
 
 #include "connectors/catalogue.h"
 #include "connectors/sqlite/comments.h"
+#include "connectors/sqlite/names.h"
 #include "connectors/sqlite/types.h"
 #include "proto/base/alloc.h"
 
@@ -23,7 +24,6 @@ typedef enum query {
     QUERY_UNIQUE,
     QUERY_INDEX,
     QUERY_FOREIGN,
-    QUERY_PARENT,
     QUERY_PARENT_COLUMN,
     QUERY_PARENT_KEY,
     QUERY_COUNT,
@@ -37,8 +37,6 @@ static const char *const queries[QUERY_COUNT] = {
     [QUERY_INDEX] = "select cid from pragma_index_info(?1, 'main') order by seqno",
     [QUERY_FOREIGN] = "select id, seq, \"table\", \"from\", \"to\" "
                       "from pragma_foreign_key_list(?1, 'main') order by id desc, seq",
-    [QUERY_PARENT] = "select name from main.sqlite_schema where type = 'table' "
-                     "and name = ?1 collate nocase",
     [QUERY_PARENT_COLUMN] = "select name from pragma_table_xinfo(?1, 'main') "
                             "where name = ?2 collate nocase",
     [QUERY_PARENT_KEY] = "select name from pragma_table_xinfo(?1, 'main') where pk = ?2",
@@ -69,6 +67,7 @@ struct shoal_sqlite_reader {
     shoal_sqlite_t *database;
     shoal_buffer_t schema_fqn;
     sqlite3_stmt *statements[QUERY_COUNT];
+    shoal_sqlite_names_t *names; // read when the first foreign key asks
     shoal_buffer_t pool;
     span_t description; // of the table
     column_t *columns;
@@ -120,6 +119,7 @@ shoal_sqlite_reader_destroy(shoal_sqlite_reader_t **reader)
     for (size_t i = 0; i < QUERY_COUNT; i++) {
         (void)sqlite3_finalize(it->statements[i]);
     }
+    shoal_sqlite_names_destroy(&it->names);
     shoal_buffer_fini(&it->schema_fqn);
     shoal_buffer_fini(&it->pool);
     free(it->columns);
@@ -357,7 +357,7 @@ look_up_column(shoal_sqlite_reader_t *reader, shoal_slice_t parent, shoal_slice_
 typedef struct foreign {
     int id; // of the key that is being read; -1: none
     bool is_whole;
-    shoal_buffer_t parent; // its table's name; empty: there is no such table
+    shoal_slice_t parent; // its table's name; empty: there is no such table
     shoal_buffer_t parent_fqn;
     shoal_buffer_t column;
 } foreign_t;
@@ -379,14 +379,14 @@ foreign_begin(shoal_sqlite_reader_t *reader, foreign_t *foreign, sqlite3_stmt *r
               shoal_status_t *status)
 {
     foreign->id = sqlite3_column_int(row, 0);
-    sqlite3_stmt *statement = start(reader, QUERY_PARENT, shoal_sqlite_text(row, 2));
-    if (!look_up(reader, statement, &foreign->parent, status)) {
+    if (!reader->names && !shoal_sqlite_names_new(reader->database, &reader->names, status)) {
         return false;
     }
+    foreign->parent = shoal_sqlite_names_find(reader->names, shoal_sqlite_text(row, 2));
     foreign->is_whole = foreign->parent.len > 0;
     shoal_buffer_clear(&foreign->parent_fqn);
     shoal_catalogue_fqn(&foreign->parent_fqn, shoal_buffer_slice(&reader->schema_fqn),
-                        shoal_buffer_slice(&foreign->parent));
+                        foreign->parent);
     key_begin(reader, SHOAL_KEY_FOREIGN);
     return true;
 }
@@ -400,7 +400,7 @@ foreign_part(shoal_sqlite_reader_t *reader, foreign_t *foreign, sqlite3_stmt *ro
         foreign->is_whole = false;
         return true;
     }
-    if (!look_up_column(reader, shoal_buffer_slice(&foreign->parent), shoal_sqlite_text(row, 4),
+    if (!look_up_column(reader, foreign->parent, shoal_sqlite_text(row, 4),
                         sqlite3_column_int(row, 1), &foreign->column, status)) {
         return false;
     }
@@ -434,7 +434,6 @@ read_foreign(shoal_sqlite_reader_t *reader, shoal_slice_t name, shoal_status_t *
         foreign_end(reader, &foreign, name);
     }
     (void)sqlite3_reset(row);
-    shoal_buffer_fini(&foreign.parent);
     shoal_buffer_fini(&foreign.parent_fqn);
     shoal_buffer_fini(&foreign.column);
     return done;
