@@ -22,6 +22,7 @@ static const hint_t hints[] = {
     {SHOAL_UNAVAILABLE, "check host and port, and that the server runs and takes connections"},
     {SHOAL_TIMEOUT, "the source is slow: raise the timeout or lower --parallelism"},
     {SHOAL_NOT_FOUND, "check the name"},
+    {SHOAL_LIMIT, "raise the limit that it names, or lower --parallelism"},
     {SHOAL_INVALID, "correct the value and run again"},
     {SHOAL_UNSUPPORTED, "see docs for what this version can do"},
     {SHOAL_IO, "run again; if it comes back, look at the disk or the connection"},
