@@ -150,6 +150,28 @@ background_close(background_t *it)
     }
 }
 
+// The last line of the log, or "".
+static void
+last_words(const background_t *it, char *text, size_t size)
+{
+    char end[512];
+    int fd = open(it->log_path, O_RDONLY | O_CLOEXEC);
+    off_t len = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
+    off_t from = len > (off_t)sizeof(end) ? len - (off_t)sizeof(end) : 0;
+    ssize_t got = fd < 0 ? 0 : pread(fd, end, sizeof(end), from);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    while (got > 0 && end[got - 1] == '\n') {
+        got--;
+    }
+    ssize_t start = got;
+    while (start > 0 && end[start - 1] != '\n') {
+        start--;
+    }
+    (void)snprintf(text, size, "%.*s", (int)(got - start), end + start);
+}
+
 // True if the process has ended already; the status says how.
 static bool
 has_died(background_t *it, shoal_status_t *status)
@@ -161,8 +183,10 @@ has_died(background_t *it, shoal_status_t *status)
     char how[96];
     shoal_child_describe(wait_status, how, sizeof(how));
     (void)unlink(it->pid_path);
-    (void)shoal_fail(status, SHOAL_UNAVAILABLE, "%s %s at its start; see %s", it->name, how,
-                     it->log_path);
+    char words[512];
+    last_words(it, words, sizeof(words));
+    (void)shoal_fail(status, SHOAL_UNAVAILABLE, "%s %s at its start: %s (log: %s)", it->name, how,
+                     words, it->log_path);
     return true;
 }
 

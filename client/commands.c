@@ -31,15 +31,7 @@ bool
 shoal_head_dial(const char *endpoint, shoal_session_t **ret_session, shoal_status_t *status)
 {
     const shoal_session_config_t config = {.endpoint = endpoint};
-    if (!shoal_session_new(&config, NULL, shoal_clock_ms(), ret_session, status)) {
-        if (status->code == SHOAL_UNAVAILABLE) {
-            size_t used = strlen(status->text);
-            (void)snprintf(status->text + used, sizeof(status->text) - used,
-                           "; to start a head: shoal start --head");
-        }
-        return false;
-    }
-    return true;
+    return shoal_session_new(&config, NULL, shoal_clock_ms(), ret_session, status);
 }
 
 bool

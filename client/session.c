@@ -69,13 +69,25 @@ shoal_random_id(char id[SHOAL_RANDOM_ID_SIZE])
                    (unsigned long long)random_u64());
 }
 
+// This machine's own addresses: nobody else can listen in.
+static bool
+is_loopback(const char *host)
+{
+    return strncmp(host, "127.", 4) == 0 || strncmp(host, "localhost:", 10) == 0 ||
+           strncmp(host, "[::1]:", 6) == 0;
+}
+
 // A connection to an ipc path that is not there would be tried for ever; say it at once instead.
 static bool
 endpoint_check(const char *endpoint, shoal_status_t *status)
 {
     struct stat info;
     if (strncmp(endpoint, "tcp://", 6) == 0 && strchr(endpoint + 6, ':')) {
-        return true;
+        return is_loopback(endpoint + 6) ||
+               shoal_fail(status, SHOAL_INVALID,
+                          "cannot connect to \"%.200s\": TCP needs keys, which come with the next "
+                          "version; use ipc:///PATH",
+                          endpoint);
     }
     if (strncmp(endpoint, "ipc://", 6) != 0 || endpoint[6] == '\0') {
         return shoal_fail(status, SHOAL_INVALID,
@@ -85,7 +97,9 @@ endpoint_check(const char *endpoint, shoal_status_t *status)
     if (stat(endpoint + 6, &info) != 0) {
         int error = errno;
         return shoal_fail(status, SHOAL_UNAVAILABLE, "cannot reach a head at %s: %s", endpoint,
-                          error == ENOENT ? "nothing listens there" : strerrordesc_np(error));
+                          error == ENOENT
+                              ? "nothing listens there; to start one: shoal start --head"
+                              : strerrordesc_np(error));
     }
     return true;
 }

@@ -72,6 +72,7 @@ what_is_no_head_is_said_at_once(void)
         {"ipc:///no/such/head.sock", SHOAL_UNAVAILABLE},
         {"ipc://", SHOAL_INVALID},
         {"tcp://nothing", SHOAL_INVALID},
+        {"tcp://head.example:6380", SHOAL_INVALID},
         {"/run/head.sock", SHOAL_INVALID},
         {"", SHOAL_INVALID},
     };
