@@ -8,8 +8,8 @@
 
 #define SQLSTATE_LEN 5
 
-// What a connection's failure means; first match wins. `state` is the start of an SQLSTATE, `says` a
-// part of libpq's own message where the server has not spoken. Key: the option to blame.
+// What a connection's failure means; first match wins. `state` is the start of an SQLSTATE, `says`
+// a part of libpq's own message where the server has not spoken. Key: the option to blame.
 typedef struct meaning {
     const char *state;
     const char *says;

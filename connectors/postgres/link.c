@@ -122,8 +122,8 @@ connect_patiently(shoal_pg_link_t *link, shoal_status_t *status)
     }
 }
 
-// A database that does not know its own encoding has its bytes given as they are: the server refuses
-// to send what is not UTF-8, and one wrong comment would cost all of its tables.
+// A database that does not know its own encoding has its bytes given as they are: the server
+// refuses to send what is not UTF-8, and one wrong comment would cost all of its tables.
 static bool
 accept_any_bytes(shoal_pg_link_t *link, shoal_status_t *status)
 {

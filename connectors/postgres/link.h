@@ -2,8 +2,8 @@
 //
 // link.h - one connection to a PostgreSQL database, driven without ever blocking in libpq.
 //
-// The connection is in pipeline mode for all its life: send() queues queries, sync() ends a group of
-// them and starts sending, then their results are read in the order of the queries:
+// The connection is in pipeline mode for all its life: send() queues queries, sync() ends a group
+// of them and starts sending, then their results are read in the order of the queries:
 //
 //     send(a) send(b) sync()   begin(a) row() row() ... NULL   begin(b) row() ... NULL   end()
 //

@@ -158,8 +158,8 @@ bucket_end(const shoal_pg_bucket_t *buckets, size_t bucket_count, size_t at, con
     return end;
 }
 
-// Shards of about `target` tables: each ends as near as can be to where it would if buckets could be
-// cut, so that what one has too little the next does not pass on to the last.
+// Shards of about `target` tables: each ends as near as can be to where it would if buckets could
+// be cut, so that what one has too little the next does not pass on to the last.
 static void
 cut_by_count(cutting_t *cutting, const shoal_pg_bucket_t *buckets, size_t bucket_count,
              uint32_t schema_count, uint64_t target)

@@ -2,9 +2,9 @@
 //
 // plan.h - how the tables of a database are cut into shards, and what a shard's arguments are.
 //
-// Discovery counts tables in *buckets* (runs of table numbers, schema by schema); the plan adds them
-// up to *ranges* that are read by one group of queries, and ranges to shards. A range's size bounds
-// the memory of a reader, a shard's size its running time.
+// Discovery counts tables in *buckets* (runs of table numbers, schema by schema); the plan adds
+// them up to *ranges* that are read by one group of queries, and ranges to shards. A range's size
+// bounds the memory of a reader, a shard's size its running time.
 //
 // Threads: none shared.  Logging: none.
 

@@ -7,8 +7,8 @@
 // anything up. The queries of a range are sent together, and before the range ahead of it is read:
 // while the rows of one query are read, the server works on the next. Of the first five the rows
 // are kept until the range is done, which SHOAL_PG_TABLES_PER_RANGE bounds; the sixth, the columns,
-// is ten times as large as all the others and is not kept: a table's record is written when its last
-// column has come.
+// is ten times as large as all the others and is not kept: a table's record is written when its
+// last column has come.
 //
 // The range is said of each catalogue that is joined: PostgreSQL does not carry an inequality over
 // a join.

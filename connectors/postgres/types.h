@@ -37,8 +37,8 @@ typedef struct shoal_pg_type {
 SHOAL_MUST_CHECK bool shoal_pg_type_stock(uint32_t oid, int32_t modifier, shoal_pg_type_t *ret_type,
                                           char display[SHOAL_PG_DISPLAY_MAX]);
 
-// Any other type, from the server's description of it, "PATH KIND OID MODIFIER NAME": how to come to
-// what it is made of (d: a domain's base, a: an array's element), then that one's pg_type.typtype,
+// Any other type, from the server's description of it, "PATH KIND OID MODIFIER NAME": how to come
+// to what it is made of (d: a domain's base, a: an array's element), then that one's pg_type.typtype,
 // number, modifier and name. "da b 1043 24 varchar" is a domain over varchar(20)[].
 void shoal_pg_type_other(shoal_slice_t description, shoal_pg_type_t *ret_type);
 

@@ -577,6 +577,37 @@ a_cancelled_read_stops_at_the_server_too(void)
     goes_on(&run, &reading, locker);
 }
 
+static void
+many_views_do_not_use_up_the_servers_locks(void)
+{
+    test_postgres_t small;
+    test_postgres_start(&small, "max_connections = 12\nmax_locks_per_transaction = 10");
+    PGconn *connection = test_postgres_connect(&small, "postgres");
+    for (int i = 0; i < 1200; i++) {
+        char sql[128];
+        (void)snprintf(sql, sizeof(sql),
+                       "create table t%d (n int); create view v%d as select * from t%d", i, i, i);
+        PQclear(PQexec(connection, sql));
+    }
+    PGresult *all_at_once =
+        PQexec(connection, "select max(pg_get_viewdef(oid)) from pg_class where relkind = 'v'");
+    CHECK_SAYS(PQresultErrorMessage(all_at_once), "out of shared memory"); // else nothing is shown
+    PQclear(all_at_once);
+    PQfinish(connection);
+    char text[256];
+    (void)snprintf(text, sizeof(text),
+                   "hostPort: \"%s:%u\", username: postgres, database: postgres", small.folder,
+                   small.port);
+    run_t run;
+    reading_t reading;
+    open_run(&run, &reading, text, "");
+    CHECK_OK(reading_everything(&reading, &status), status);
+    CHECK(run_is_balanced(&run));
+    CHECK(run_count(&run, "\"schemaDefinition\":\"CREATE VIEW public.v") == 1200);
+    close_run(&run, &reading);
+    test_postgres_stop(&small);
+}
+
 // ---- text
 
 static void
@@ -656,6 +687,7 @@ main(void)
         TEST(a_statement_that_takes_too_long_is_given_up),
         TEST(a_lock_that_is_not_given_is_a_passing_failure),
         TEST(a_cancelled_read_stops_at_the_server_too),
+        TEST(many_views_do_not_use_up_the_servers_locks),
         TEST(other_encodings_come_out_as_utf8),
         TEST(tls_is_used_and_certificates_are_looked_at),
     };
