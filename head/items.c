@@ -246,7 +246,7 @@ shoal_job_take_items(shoal_job_t *job, shoal_slice_t items, shoal_status_t *stat
 {
     shoal_cursor_t cursor = shoal_cursor_over(items);
     while (shoal_cursor_left(&cursor) > 0) {
-        item_t item;
+        item_t item = {0};
         bool is_taken = item_read(&cursor, &item, status);
         if (is_taken && item.has_shard) {
             is_taken = shard_take(job, &item, status);
