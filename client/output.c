@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "proto/base/alloc.h"
+#include "proto/base/buffer.h"
 
 #define JOB_ID_MAX      64
 #define STATE_BYTES_MAX 256
@@ -30,12 +31,14 @@ struct shoal_output {
     int fd;
     bool is_stream; // standard output or a device: no part, cannot be cut back
     bool is_finished;
-    uint64_t commit;      // the last whole commit in the part
-    uint64_t length;      // bytes up to its end
-    uint64_t written;     // bytes, those of the commit that is not whole included
-    uint64_t index;       // next piece of the commit that is not whole
-    uint64_t safe_commit; // as the state file says
-    uint64_t behind;      // bytes that the kernel was asked to write behind
+    uint64_t commit;        // the last whole commit in the part
+    uint64_t length;        // bytes up to its end
+    uint64_t written;       // bytes, those of the commit that is not whole included
+    uint64_t index;         // next piece of the commit that is not whole
+    uint64_t safe_commit;   // as the state file says
+    uint64_t behind;        // bytes that the kernel was asked to write behind
+    shoal_buffer_t waiting; // stream: what it has not taken yet, from `waiting_at` on
+    size_t waiting_at;
 };
 
 // "DIRECTORY/" of a path as C string in `directory`; "." without a slash.
@@ -206,12 +209,30 @@ open_part(shoal_output_t *output, shoal_status_t *status)
     return cut(output, output->length, status);
 }
 
+// Not to wait is a property that all who have inherited a pipe or terminal share, so it is opened
+// once more for us alone. A file never makes anybody wait, and must keep its place.
+static int
+open_standard_output(void)
+{
+    struct stat info;
+    int fd = -1;
+    if (fstat(STDOUT_FILENO, &info) == 0 && (S_ISFIFO(info.st_mode) || S_ISCHR(info.st_mode))) {
+        fd = open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    }
+    return fd >= 0 ? fd : fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+}
+
 static bool
 open_stream(shoal_output_t *output, shoal_status_t *status)
 {
-    output->fd = strcmp(output->path, "-") == 0
-                     ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)
-                     : open(output->path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+    if (strcmp(output->path, "-") == 0) {
+        output->fd = open_standard_output();
+    } else {
+        output->fd = open(output->path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+        if (output->fd >= 0) {
+            (void)fcntl(output->fd, F_SETFL, O_NONBLOCK); // else its reader is waited for
+        }
+    }
     if (output->fd < 0) {
         return shoal_fail_errno(status, errno, "cannot write to \"%s\"", output->path);
     }
@@ -267,6 +288,7 @@ shoal_output_destroy(shoal_output_t **output)
         }
         (void)close(it->fd);
     }
+    shoal_buffer_fini(&it->waiting);
     free(it->path);
     free(it->part);
     free(it->state);
@@ -319,6 +341,66 @@ write_failed(shoal_output_t *output, int error, shoal_status_t *status)
     return is_cut && is_no_room(error) ? SHOAL_OUTPUT_NO_ROOM : SHOAL_OUTPUT_BROKEN;
 }
 
+size_t
+shoal_output_waiting(const shoal_output_t *output)
+{
+    return output->waiting.len - output->waiting_at;
+}
+
+int
+shoal_output_fd(const shoal_output_t *output)
+{
+    return output->fd;
+}
+
+// Writes what the stream takes; false with errno.
+static bool
+drain(shoal_output_t *output)
+{
+    while (output->waiting_at < output->waiting.len) {
+        ssize_t put = write(output->fd, output->waiting.ptr + output->waiting_at,
+                            output->waiting.len - output->waiting_at);
+        if (put < 0 && errno == EINTR) {
+            continue;
+        }
+        if (put < 0) {
+            return errno == EAGAIN;
+        }
+        output->waiting_at += (size_t)put;
+    }
+    shoal_buffer_clear(&output->waiting);
+    output->waiting_at = 0;
+    return true;
+}
+
+bool
+shoal_output_drain(shoal_output_t *output, shoal_status_t *status)
+{
+    if (!drain(output)) {
+        (void)write_failed(output, errno, status);
+        return false;
+    }
+    return true;
+}
+
+// False with errno.
+static bool
+stream_put(shoal_output_t *output, shoal_slice_t bytes)
+{
+    size_t left = shoal_output_waiting(output);
+    if (left + bytes.len > SHOAL_OUTPUT_WAITING_MAX) {
+        errno = ENOBUFS; // the head sends more than it may
+        return false;
+    }
+    if (output->waiting_at > left) { // moving is cheap then
+        memmove(output->waiting.ptr, output->waiting.ptr + output->waiting_at, left);
+        output->waiting.len = left;
+        output->waiting_at = 0;
+    }
+    shoal_buffer_append_slice(&output->waiting, bytes);
+    return drain(output);
+}
+
 shoal_output_took_t
 shoal_output_write(shoal_output_t *output, uint64_t commit, uint64_t index, shoal_slice_t bytes,
                    bool is_last, shoal_status_t *status)
@@ -326,7 +408,8 @@ shoal_output_write(shoal_output_t *output, uint64_t commit, uint64_t index, shoa
     if (commit != output->commit + 1 || index != output->index) {
         return SHOAL_OUTPUT_SKIPPED;
     }
-    if (!write_all(output->fd, bytes.ptr, bytes.len)) {
+    if (!(output->is_stream ? stream_put(output, bytes)
+                            : write_all(output->fd, bytes.ptr, bytes.len))) {
         return write_failed(output, errno, status);
     }
     output->written += bytes.len;
@@ -347,13 +430,12 @@ shoal_output_write(shoal_output_t *output, uint64_t commit, uint64_t index, shoa
 bool
 shoal_output_rewind(shoal_output_t *output, shoal_status_t *status)
 {
+    if (output->is_stream) {
+        return true; // what has gone cannot be taken back, and is not written again
+    }
     if (output->written == output->length) {
         output->index = 0;
         return true;
-    }
-    if (output->is_stream) {
-        return shoal_fail(status, SHOAL_UNSUPPORTED,
-                          "part of a commit has gone to standard output and cannot be taken back");
     }
     return cut(output, output->length, status);
 }
@@ -442,8 +524,10 @@ shoal_output_finish(shoal_output_t *output, shoal_status_t *status)
 {
     assert(!output->is_finished);
     if (output->is_stream) {
-        output->is_finished = true;
-        return true;
+        output->is_finished = shoal_output_waiting(output) == 0;
+        return output->is_finished ||
+               shoal_fail(status, SHOAL_IO, "%zu bytes have not been read from \"%s\"",
+                          shoal_output_waiting(output), output->path);
     }
     if (!shoal_output_rewind(output, status)) {
         return false;

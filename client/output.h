@@ -5,10 +5,12 @@
 // Records go to NAME.part; NAME.part.state says how far it is safe (job, commit, length; the part
 // is synced first, then the state). A later fetch of the same job goes on there: the part is cut
 // back to that length. When the job has succeeded, or partly, the part is renamed to NAME. "-" is
-// standard output (a device or a named pipe is written alike): no part, no state, nothing to go on from.
+// standard output (a device or a named pipe is written alike), a stream: no part, no state. It may
+// be read slowly, so what it does not take yet waits here and nobody else does.
 //
 // Commits are taken whole or not at all: pieces of one come in order, and after a failed write the
-// part is cut back to the last whole commit.
+// part is cut back to the last whole commit. A stream cannot be cut back: it leaves out the pieces
+// that it has when a commit comes again.
 //
 // Threads: one owner.  Logging: none.
 
@@ -19,6 +21,8 @@
 
 #include "proto/base/slice.h"
 #include "proto/base/status.h"
+
+#define SHOAL_OUTPUT_WAITING_MAX (16U << 20) // bytes that a stream has not taken
 
 typedef struct shoal_output shoal_output_t;
 
@@ -43,7 +47,7 @@ uint64_t shoal_output_next(const shoal_output_t *output);
 
 typedef enum shoal_output_took {
     SHOAL_OUTPUT_TAKEN,   // written
-    SHOAL_OUTPUT_SKIPPED, // not the piece that is wanted next: left over from an older stream
+    SHOAL_OUTPUT_SKIPPED, // not the piece that is wanted next: left over, or here already
     SHOAL_OUTPUT_NO_ROOM, // cut back to the last whole commit; ask again from _next() later
     SHOAL_OUTPUT_BROKEN,  // for good: standard output closed, or a disk that fails
 } shoal_output_took_t;
@@ -52,7 +56,15 @@ typedef enum shoal_output_took {
 shoal_output_took_t shoal_output_write(shoal_output_t *output, uint64_t commit, uint64_t index,
                                        shoal_slice_t bytes, bool is_last, shoal_status_t *status);
 
-// Forgets a commit that is not whole: the stream begins again at shoal_output_next().
+// Bytes written that a stream does not take yet, and its descriptor, to wait on for POLLOUT.
+size_t shoal_output_waiting(const shoal_output_t *output);
+int shoal_output_fd(const shoal_output_t *output);
+
+// Hands over what the stream takes now.
+//   SHOAL_IO  it is closed or broken
+SHOAL_MUST_CHECK bool shoal_output_drain(shoal_output_t *output, shoal_status_t *status);
+
+// The commit that is not whole comes again from its first piece: shoal_output_next().
 SHOAL_MUST_CHECK bool shoal_output_rewind(shoal_output_t *output, shoal_status_t *status);
 
 // Back to nothing for a job that begins again from the start under another id.

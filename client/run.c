@@ -61,7 +61,8 @@ static void
 check_end(run_t *run)
 {
     bool is_stuck = run->stop_ms > 0 && run->room_until_ms > 0; // interrupted with a full disk
-    if (is_final(run) && (!run->output || run->is_ended || is_stuck)) {
+    bool is_written = !run->output || (run->is_ended && shoal_output_waiting(run->output) == 0);
+    if (is_final(run) && (is_written || is_stuck)) {
         run->is_over = true;
     }
 }
@@ -92,7 +93,8 @@ send_output(run_t *run)
     output.output.request = shoal_session_request(run->session);
     output.output.job = run->result->job;
     output.output.from = shoal_output_next(run->output);
-    output.output.credit = SHOAL_RUN_CREDIT;
+    size_t waiting = shoal_output_waiting(run->output);
+    output.output.credit = waiting < SHOAL_RUN_CREDIT ? SHOAL_RUN_CREDIT - waiting : 0;
     run->untold_bytes = 0;
     (void)shoal_session_send(run->session, &output, SHOAL_SLICE_NONE);
 }
@@ -202,6 +204,16 @@ send_taken(run_t *run, uint64_t safe_commit)
     }
 }
 
+// So many bytes of output have left us.
+static void
+give_credit(run_t *run, size_t bytes)
+{
+    run->untold_bytes += bytes;
+    if (run->untold_bytes >= SHOAL_RUN_CREDIT / 8) {
+        send_taken(run, 0);
+    }
+}
+
 static void
 wait_for_room(run_t *run, uint64_t now_ms)
 {
@@ -224,10 +236,15 @@ on_piece(run_t *run, const shoal_msg_piece_t *piece, shoal_slice_t payload)
     if (!run->output || piece->job != run->result->job || run->room_try_ms > 0) {
         return; // what comes while the disk is full is asked for again
     }
+    size_t waited = shoal_output_waiting(run->output);
     switch (shoal_output_write(run->output, piece->commit, piece->index, payload, piece->last,
                                &run->result->status)) {
     case SHOAL_OUTPUT_TAKEN: break;
-    case SHOAL_OUTPUT_SKIPPED: return;
+    case SHOAL_OUTPUT_SKIPPED:
+        if (shoal_output_is_stream(run->output)) { // it has it already
+            give_credit(run, payload.len);
+        }
+        return;
     case SHOAL_OUTPUT_NO_ROOM: wait_for_room(run, shoal_clock_ms()); return;
     case SHOAL_OUTPUT_BROKEN:
     default: fail(run); return;
@@ -236,13 +253,26 @@ on_piece(run_t *run, const shoal_msg_piece_t *piece, shoal_slice_t payload)
         shoal_progress_say(run->progress, "there is room again: writing goes on");
         run->room_until_ms = 0;
     }
-    run->untold_bytes += payload.len;
     if (piece->last && run->sync_ms == 0) {
         run->sync_ms = shoal_clock_ms() + SHOAL_RUN_SYNC_MS;
     }
-    if (run->untold_bytes >= SHOAL_RUN_CREDIT / 8) {
-        send_taken(run, 0);
+    give_credit(run, waited + payload.len - shoal_output_waiting(run->output));
+}
+
+// A slow reader of standard output takes more.
+static void
+drain_output(run_t *run)
+{
+    size_t waited = run->output ? shoal_output_waiting(run->output) : 0;
+    if (waited == 0) {
+        return;
     }
+    if (!shoal_output_drain(run->output, &run->result->status)) {
+        fail(run);
+        return;
+    }
+    give_credit(run, waited - shoal_output_waiting(run->output));
+    check_end(run);
 }
 
 static void
@@ -470,7 +500,7 @@ next_due(const run_t *run, uint64_t now_ms)
 static bool
 wait_for_events(run_t *run, uint64_t now_ms)
 {
-    zmq_pollitem_t items[3];
+    zmq_pollitem_t items[4];
     int count = 0;
     items[count++] = (zmq_pollitem_t){.fd = run->signal_fd, .events = ZMQ_POLLIN};
     if (run->local) {
@@ -479,6 +509,10 @@ wait_for_events(run_t *run, uint64_t now_ms)
     if (run->session && shoal_session_socket(run->session)) {
         items[count++] =
             (zmq_pollitem_t){.socket = shoal_session_socket(run->session), .events = ZMQ_POLLIN};
+    }
+    if (run->output && shoal_output_waiting(run->output) > 0) {
+        items[count++] =
+            (zmq_pollitem_t){.fd = shoal_output_fd(run->output), .events = ZMQ_POLLOUT};
     }
     uint64_t next = next_due(run, now_ms);
     int got = zmq_poll(items, count, next > now_ms ? (long)(next - now_ms) : 0);
@@ -504,6 +538,9 @@ run_loop(run_t *run)
         if (!run->is_over && run->session &&
             !shoal_session_turn(run->session, now, &run->result->status)) {
             return;
+        }
+        if (!run->is_over) {
+            drain_output(run);
         }
         if (!run->is_over) {
             run_due(run, now);
