@@ -400,6 +400,7 @@ run_job(ingest_t *ingest, shoal_status_t *status)
     shoal_run_plan_t plan = {
         .endpoint = ingest->head,
         .output = ingest->output,
+        .timeout_ms = ingest->wishes->timeout_ms,
         .progress = shoal_progress_config(STDERR_FILENO),
     };
     unsigned slots = (unsigned)ingest->parallelism;

@@ -35,6 +35,7 @@ typedef struct shoal_run_plan {
     const char *output;       // file for collected records, "-"; NULL: none
     bool is_watching;         // a signal ends the watching, not the job
     uint64_t room_ms;         // 0: SHOAL_RUN_ROOM_MS
+    uint64_t timeout_ms;      // the job is stopped, and has failed, after so long; 0: never
     shoal_progress_config_t progress;
 } shoal_run_plan_t;
 

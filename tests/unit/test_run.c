@@ -56,9 +56,9 @@ accept_job(scripted_head_t *head, const shoal_message_t *message)
     scripted_head_send(head, &accepted, NULL);
 }
 
-// Runs against `script`, with the file `path` as output.
+// Runs against `script`, with the file `path` as output; timeout_ms 0: none.
 static shoal_run_result_t
-run_with(scripted_head_fn *script)
+run_within(scripted_head_fn *script, uint64_t timeout_ms)
 {
     scripted_head_t head;
     scripted_head_start(&head, script);
@@ -67,12 +67,19 @@ run_with(scripted_head_fn *script)
         .spec = SHOAL_SLICE("\x80"),
         .output = path,
         .room_ms = 3000,
+        .timeout_ms = timeout_ms,
         .progress = {.fd = STDERR_FILENO, .is_off = true, .width = 80},
     };
     shoal_run_result_t result;
     shoal_run(&plan, &result);
     scripted_head_stop(&head);
     return result;
+}
+
+static shoal_run_result_t
+run_with(scripted_head_fn *script)
+{
+    return run_within(script, 0);
 }
 
 static void
@@ -256,6 +263,41 @@ an_interrupted_job_is_stopped_and_its_part_kept(void)
 }
 
 static void
+it_takes_too_long(scripted_head_t *head, const shoal_message_t *message)
+{
+    switch ((int)message->type) {
+    case SHOAL_MSG_SUBMIT: accept_job(head, message); break;
+    case SHOAL_MSG_OUTPUT: scripted_head_piece(head, 5, 1, 0, true, "a\n"); break;
+    case SHOAL_MSG_STOP:
+        scripted_head_event(head, 5, "STOPPED");
+        scripted_head_output_end(head, 5, 1, "STOPPED");
+        break;
+    default: break;
+    }
+}
+
+static void
+a_job_beyond_its_time_is_stopped_and_has_failed(void)
+{
+    shoal_run_result_t result = run_within(it_takes_too_long, 300);
+    CHECK(result.status.code == SHOAL_TIMEOUT);
+    CHECK_SAYS(result.status.text, "timeoutSeconds");
+    CHECK(result.signal == 0);
+    assert_string_equal(result.report->state, "STOPPED");
+    assert_string_equal(content(".part"), "a\n");
+    shoal_run_result_fini(&result);
+}
+
+static void
+a_job_within_its_time_is_left_alone(void)
+{
+    shoal_run_result_t result = run_within(all_goes_well, 60000);
+    CHECK_OK(result.status.code == SHOAL_OK, result.status);
+    CHECK(result.has_output);
+    shoal_run_result_fini(&result);
+}
+
+static void
 it_is_interrupted_twice(scripted_head_t *head, const shoal_message_t *message)
 {
     if (message->type == SHOAL_MSG_SUBMIT) {
@@ -353,6 +395,8 @@ main(void)
         RUN_TEST(another_head_does_not_know_the_job),
         RUN_TEST(a_file_that_lacks_a_commit_is_not_called_whole),
         RUN_TEST(an_interrupted_job_is_stopped_and_its_part_kept),
+        RUN_TEST(a_job_beyond_its_time_is_stopped_and_has_failed),
+        RUN_TEST(a_job_within_its_time_is_left_alone),
         RUN_TEST(a_second_signal_ends_it_at_once),
         RUN_TEST(a_full_disk_is_waited_for),
         RUN_TEST(a_disk_that_stays_full_is_given_up_with_what_to_do),
