@@ -198,7 +198,7 @@ shard_take(shoal_job_t *job, const item_t *item, shoal_status_t *status)
                           index - SHOAL_SHARD_FIRST);
     }
     uint32_t needs = SHOAL_SHARD_NONE;
-    if (item->has_needs) {
+    if (item->has_needs && item->needs > 0) { // 0: none
         needs = item->needs < SHOAL_SHARDS_MAX - SHOAL_SHARD_FIRST
                     ? (uint32_t)item->needs + SHOAL_SHARD_FIRST
                     : SHOAL_SHARD_NONE;

@@ -122,9 +122,9 @@ shoal_pack_close(shoal_pack_t *pack, uint64_t commit)
 }
 
 shoal_spool_place_t
-shoal_pack_place(const shoal_pack_entry_t *batch)
+shoal_pack_place(const shoal_pack_entry_t *entry)
 {
-    return (shoal_spool_place_t){batch->segment, batch->offset, batch->length};
+    return (shoal_spool_place_t){entry->segment, entry->offset, entry->length};
 }
 
 void

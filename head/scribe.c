@@ -98,12 +98,13 @@ write_some(shoal_scribe_t *scribe, shoal_errands_t *work)
     }
     size_t written = 0;
     bool done = shoal_spool_append(scribe->spool, job, batches, count, &written, &scribe->trouble);
-    for (size_t i = 0; i < written; i++) {
-        errands[i]->is_done = true;
-        shoal_errands_add(&scribe->done, errands[i]);
-    }
-    for (size_t i = written; i < count; i++) {
-        stall(scribe, errands[i]);
+    for (size_t i = 0; i < count; i++) {
+        if (i < written) {
+            errands[i]->is_done = true;
+            shoal_errands_add(&scribe->done, errands[i]);
+        } else {
+            stall(scribe, errands[i]);
+        }
     }
     report(scribe);
     return done;

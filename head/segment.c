@@ -113,14 +113,24 @@ segment_open(shoal_folder_t *folder, shoal_segment_t *segment, bool is_new, shoa
     return true;
 }
 
+// *at moves behind the digits; false: there are none.
+static bool
+skip_digits(const char **at)
+{
+    size_t len = strspn(*at, "0123456789");
+    *at += len;
+    return len > 0;
+}
+
+// spool-<digits>-<digits>.seg
 static bool
 is_segment_name(const char *name)
 {
-    unsigned long long job = 0;
-    unsigned number = 0;
-    int end = 0;
-    return sscanf(name, "spool-%llu-%u.seg%n", &job, &number, &end) == 2 && end > 0 &&
-           name[end] == '\0';
+    if (strncmp(name, "spool-", 6) != 0) {
+        return false;
+    }
+    const char *at = name + 6;
+    return skip_digits(&at) && *at++ == '-' && skip_digits(&at) && strcmp(at, ".seg") == 0;
 }
 
 static bool

@@ -5,6 +5,7 @@
 // A subscription is idle, ready or full; only ready ones are looked at. One that needs a batch which
 // is on the disk only asks the scribe for it and the next few, and is idle until they are here.
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "head/output_parts.h"
@@ -171,6 +172,7 @@ advance(shoal_subscription_t *subscription, shoal_pack_t *pack)
         next_commit(subscription, false);
         return;
     }
+    assert(pack->entries && subscription->index < pack->count);
     uint32_t index = subscription->index++;
     shoal_pack_entry_t *batch = &pack->entries[index];
     subscription->credit -= batch->length;
