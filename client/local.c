@@ -218,101 +218,6 @@ shoal_local_start(const shoal_local_plan_t *plan, const shoal_local_listener_t *
 }
 
 static void
-signal_all(shoal_local_t *local, int number)
-{
-    child_t *children[SHOAL_LOCAL_WORKERS_MAX + 1];
-    size_t count = 0;
-    for (unsigned i = 0; i < local->plan.workers; i++) {
-        children[count++] = &local->workers[i];
-    }
-    children[count++] = &local->head;
-    for (size_t i = 0; i < count; i++) {
-        if (children[i]->pid > 0 && number == SIGKILL) {
-            (void)kill(-children[i]->pid, number); // its whole group: a supervisor and its worker
-        } else if (children[i]->pid > 0) {
-            (void)kill(children[i]->pid, number);
-        }
-    }
-}
-
-// Waits for a child until the deadline; true once it is gone.
-static bool
-child_wait(child_t *child, uint64_t deadline_ms)
-{
-    while (child->pid > 0) {
-        if (waitpid(child->pid, NULL, WNOHANG) != 0) {
-            child->pid = 0;
-            close_fd(&child->pidfd);
-            return true;
-        }
-        uint64_t now = shoal_clock_ms();
-        if (now >= deadline_ms) {
-            return false;
-        }
-        struct pollfd item = {.fd = child->pidfd, .events = POLLIN};
-        (void)poll(&item, 1, (int)(deadline_ms - now));
-    }
-    return true;
-}
-
-static bool
-wait_all(shoal_local_t *local, uint64_t deadline_ms)
-{
-    bool are_gone = child_wait(&local->head, deadline_ms);
-    for (unsigned i = 0; i < local->plan.workers; i++) {
-        are_gone = child_wait(&local->workers[i], deadline_ms) && are_gone;
-    }
-    return are_gone;
-}
-
-static void
-release(shoal_local_t *local)
-{
-    close_fd(&local->lifeline[0]);
-    close_fd(&local->lifeline[1]);
-    close_fd(&local->log[0]);
-    close_fd(&local->log[1]);
-    close_fd(&local->ready_fd);
-    close_fd(&local->epoll_fd);
-    shoal_rundir_destroy(&local->rundir);
-    free(local);
-}
-
-void
-shoal_local_kill(shoal_local_t **local)
-{
-    if (local && *local) {
-        signal_all(*local, SIGKILL);
-        (void)wait_all(*local, shoal_clock_ms() + SHOAL_LOCAL_STOP_MS);
-        release(*local);
-        *local = NULL;
-    }
-}
-
-void
-shoal_local_destroy(shoal_local_t **local)
-{
-    if (!local || !*local) {
-        return;
-    }
-    signal_all(*local, SIGTERM);
-    (void)wait_all(*local, shoal_clock_ms() + SHOAL_LOCAL_STOP_MS);
-    shoal_local_kill(local); // whoever is left
-}
-
-int
-shoal_local_fd(const shoal_local_t *local)
-{
-    return local->epoll_fd;
-}
-
-const char *
-shoal_local_endpoint(const shoal_local_t *local)
-{
-    return shoal_rundir_endpoint(local->rundir);
-}
-
-static void
 say(shoal_local_t *local, const char *line)
 {
     if (local->listener.say) {
@@ -348,6 +253,103 @@ read_log(shoal_local_t *local)
             }
         }
     }
+}
+
+static void
+signal_all(shoal_local_t *local, int number)
+{
+    child_t *children[SHOAL_LOCAL_WORKERS_MAX + 1];
+    size_t count = 0;
+    for (unsigned i = 0; i < local->plan.workers; i++) {
+        children[count++] = &local->workers[i];
+    }
+    children[count++] = &local->head;
+    for (size_t i = 0; i < count; i++) {
+        if (children[i]->pid > 0 && number == SIGKILL) {
+            (void)kill(-children[i]->pid, number); // its whole group: a supervisor and its worker
+        } else if (children[i]->pid > 0) {
+            (void)kill(children[i]->pid, number);
+        }
+    }
+}
+
+// True once it is gone.
+static bool
+child_is_gone(child_t *child)
+{
+    if (child->pid > 0 && waitpid(child->pid, NULL, WNOHANG) != 0) {
+        child->pid = 0;
+        close_fd(&child->pidfd);
+    }
+    return child->pid == 0;
+}
+
+// Waits for all of them until the deadline. Their log is read meanwhile: a child that has much to
+// say at its end could not end otherwise.
+static void
+wait_all(shoal_local_t *local, uint64_t deadline_ms)
+{
+    for (;;) {
+        const child_t *left = child_is_gone(&local->head) ? NULL : &local->head;
+        for (unsigned i = 0; i < local->plan.workers; i++) {
+            left = child_is_gone(&local->workers[i]) ? left : &local->workers[i];
+        }
+        read_log(local);
+        uint64_t now = shoal_clock_ms();
+        if (!left || now >= deadline_ms) {
+            return;
+        }
+        struct pollfd items[2] = {{.fd = left->pidfd, .events = POLLIN},
+                                  {.fd = local->log[0], .events = POLLIN}};
+        (void)poll(items, 2, (int)(deadline_ms - now));
+    }
+}
+
+static void
+release(shoal_local_t *local)
+{
+    close_fd(&local->lifeline[0]);
+    close_fd(&local->lifeline[1]);
+    close_fd(&local->log[0]);
+    close_fd(&local->log[1]);
+    close_fd(&local->ready_fd);
+    close_fd(&local->epoll_fd);
+    shoal_rundir_destroy(&local->rundir);
+    free(local);
+}
+
+void
+shoal_local_kill(shoal_local_t **local)
+{
+    if (local && *local) {
+        signal_all(*local, SIGKILL);
+        wait_all(*local, shoal_clock_ms() + SHOAL_LOCAL_STOP_MS);
+        release(*local);
+        *local = NULL;
+    }
+}
+
+void
+shoal_local_destroy(shoal_local_t **local)
+{
+    if (!local || !*local) {
+        return;
+    }
+    signal_all(*local, SIGTERM);
+    wait_all(*local, shoal_clock_ms() + SHOAL_LOCAL_STOP_MS);
+    shoal_local_kill(local); // whoever is left
+}
+
+int
+shoal_local_fd(const shoal_local_t *local)
+{
+    return local->epoll_fd;
+}
+
+const char *
+shoal_local_endpoint(const shoal_local_t *local)
+{
+    return shoal_rundir_endpoint(local->rundir);
 }
 
 // The head writes its endpoint and closes; an end without a line is told by its exit.

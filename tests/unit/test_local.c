@@ -207,6 +207,19 @@ a_child_that_does_not_listen_is_killed(void)
 }
 
 static void
+a_child_with_much_to_say_at_its_end_is_heard(void)
+{
+    heard_t heard = {0};
+    write_program("shoal-head",
+                  "exec 1>&2; trap 'head -c 300000 /dev/zero; echo; echo farewell; exit 0' TERM; "
+                  "echo $2 >&4; exec 4>&-; read end <&3");
+    shoal_local_t *local = start(&heard, 1);
+    TURN_UNTIL(local, heard.ready == 1);
+    shoal_local_destroy(&local);
+    CHECK_SAYS(heard.lines, "farewell");
+}
+
+static void
 a_dead_worker_and_a_dead_head_start_again(void)
 {
     heard_t heard = {0};
@@ -397,6 +410,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         LOCAL_TEST(a_private_cluster_starts_and_leaves_nothing),
         LOCAL_TEST(a_child_that_does_not_listen_is_killed),
+        LOCAL_TEST(a_child_with_much_to_say_at_its_end_is_heard),
         LOCAL_TEST(a_dead_worker_and_a_dead_head_start_again),
         LOCAL_TEST(a_head_that_cannot_start_is_told_with_its_last_words),
         LOCAL_TEST(workers_that_die_again_and_again_are_given_up),
