@@ -191,7 +191,11 @@ open_part(shoal_output_t *output, shoal_status_t *status)
         return shoal_fail(status, SHOAL_INVALID, "cannot write \"%s\": it is not a regular file",
                           output->part);
     }
-    if (flock(output->fd, LOCK_EX | LOCK_NB) != 0) {
+    // A run that ends just now may have given the part its name before we had the lock: then it is
+    // no part any more, and must not be cut.
+    struct stat named;
+    if (flock(output->fd, LOCK_EX | LOCK_NB) != 0 || stat(output->part, &named) != 0 ||
+        named.st_ino != info.st_ino || named.st_dev != info.st_dev) {
         return shoal_fail(status, SHOAL_EXISTS,
                           "cannot write \"%s\": another run is writing it; wait for its end or "
                           "choose another file",
