@@ -73,6 +73,11 @@ link_init(link_t *link, const shoal_link_config_t *config, shoal_status_t *statu
     size_t queue_max = (size_t)identity->window * SHOAL_CALLS_PER_WINDOW;
     *link = (link_t){.config = config, .signal_fd = -1};
     shoal_parcel_init(&link->parcel);
+    for (size_t i = 0; i < identity->class_count; i++) {
+        if (!shoal_class_check(identity->classes[i], status)) {
+            return false;
+        }
+    }
     if (!link_open_signals(link, status) ||
         !shoal_slots_new(identity->slots, queue_max, config->log, &link->slots, status)) {
         return false;

@@ -25,7 +25,7 @@ typedef struct shoal_link_config {
 
 // Runs until drained (true) or broken. Blocks SIGTERM and SIGINT in the calling thread and in those
 // it starts; does not return at all when the process is to end at once.
-//   SHOAL_INVALID   the endpoint is malformed
+//   SHOAL_INVALID   the endpoint is malformed, or a class (shoal_class_check())
 //   SHOAL_IO        no descriptors or threads left
 //   SHOAL_INTERNAL  the ZeroMQ library refuses
 SHOAL_MUST_CHECK bool shoal_link_run(const shoal_link_config_t *config, shoal_status_t *status);

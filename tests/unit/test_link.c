@@ -607,6 +607,27 @@ a_class_that_crashes_costs_one_process_and_the_next_one_tells(void)
     stop(&worker);
 }
 
+static void
+a_class_of_another_abi_and_a_malformed_endpoint_are_refused(void)
+{
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    shoal_class_t class = probe_class(&probe);
+    const shoal_class_t *classes[] = {&class};
+    shoal_link_config_t config = {.endpoint = "nowhere",
+                                  .identity = {.id = "w1",
+                                               .name = "test",
+                                               .slots = 1,
+                                               .window = 2,
+                                               .classes = classes,
+                                               .class_count = 1},
+                                  .lifeline_fd = -1};
+    class.abi = SHOAL_CLASS_ABI + 1;
+    CHECK_FAILS(shoal_link_run(&config, &status), status, SHOAL_UNSUPPORTED);
+    class.abi = SHOAL_CLASS_ABI;
+    CHECK_FAILS(shoal_link_run(&config, &status), status, SHOAL_INVALID);
+    CHECK_SAYS(status.text, "nowhere");
+}
+
 TEST_MAIN(TEST(a_worker_registers_and_answers_a_call),
           TEST(a_queued_call_is_cancelled_at_once_and_a_running_one_stops),
           TEST(a_stream_stops_when_its_credit_is_used_up),
@@ -623,4 +644,5 @@ TEST_MAIN(TEST(a_worker_registers_and_answers_a_call),
           TEST(told_to_drain_it_gives_back_what_has_not_started_and_finishes_the_rest),
           TEST(a_second_signal_ends_it_at_once),
           TEST(a_class_that_crashes_costs_one_process_and_the_next_one_tells),
-          TEST(many_calls_run_in_all_slots_and_none_is_lost))
+          TEST(many_calls_run_in_all_slots_and_none_is_lost),
+          TEST(a_class_of_another_abi_and_a_malformed_endpoint_are_refused))
