@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #include "proto/base/alloc.h"
 #include "proto/base/nearest.h"
@@ -250,7 +251,7 @@ shoal_arguments_choice(const shoal_arguments_t *arguments, const char *name, con
     }
     for (const char *at = words; *at;) {
         size_t len = strcspn(at, "|");
-        if (strlen(text) == len && memcmp(at, text, len) == 0) {
+        if (strlen(text) == len && strncasecmp(at, text, len) == 0) {
             return true;
         }
         at += len + (at[len] == '|');

@@ -57,7 +57,7 @@ SHOAL_MUST_CHECK bool shoal_arguments_count(const shoal_arguments_t *arguments, 
                                             uint64_t min, uint64_t max, uint64_t preset,
                                             uint64_t *ret_count, shoal_status_t *status);
 
-// One of `words`, which are separated by '|'.
+// One of `words`, which are separated by '|', in any case.
 //   SHOAL_INVALID  it is another one
 SHOAL_MUST_CHECK bool shoal_arguments_choice(const shoal_arguments_t *arguments, const char *name,
                                              const char *words, shoal_status_t *status);

@@ -276,7 +276,7 @@ prepare(ingest_t *ingest, shoal_status_t *status)
         return false;
     }
     const char *form = shoal_arguments_text(arguments, "output");
-    ingest->is_json = form && strcmp(form, "json") == 0;
+    ingest->is_json = form && strcasecmp(form, "json") == 0;
     if (!ingest->is_validate) {
         ingest->is_dry_run = shoal_arguments_has(arguments, "dry-run");
         if (!shoal_arguments_count(arguments, "limit", 1, LIMIT_MAX, 0, &ingest->limit, status)) {

@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #include "client/summary.h"
 #include "client/text.h"
@@ -153,7 +154,7 @@ bool
 shoal_wants_json(const shoal_arguments_t *arguments)
 {
     const char *form = shoal_arguments_text(arguments, "output");
-    return form && strcmp(form, "json") == 0;
+    return form && strcasecmp(form, "json") == 0;
 }
 
 bool

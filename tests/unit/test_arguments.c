@@ -134,6 +134,7 @@ a_choice_is_one_of_its_words(void)
     CHECK_OK(read_line("-c json", &arguments, &status), status);
     CHECK_OK(shoal_arguments_choice(arguments, "config", "text|json", &status), status);
     CHECK_OK(shoal_arguments_choice(arguments, "limit", "text|json", &status), status);
+    CHECK_OK(shoal_arguments_choice(arguments, "config", "TEXT|JSON", &status), status);
     CHECK_FAILS(shoal_arguments_choice(arguments, "config", "text|jso", &status), status,
                 SHOAL_INVALID);
     CHECK_FAILS(shoal_arguments_choice(arguments, "config", "text|jsonl", &status), status,
