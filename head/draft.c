@@ -127,6 +127,7 @@ shoal_draft_new(shoal_output_t *output, uint64_t call, uint32_t attempt, void *o
     uint64_t credit = shoal_draft_first_credit(output);
     output->is_refused = credit == 0;
     if (credit == 0) {
+        output->outputs->may_wait = true;
         return NULL;
     }
     shoal_draft_t *draft = shoal_alloc(sizeof(*draft));

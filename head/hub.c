@@ -339,6 +339,17 @@ hook_disk(void *ctx, const shoal_status_t *why)
     }
 }
 
+static void
+hook_waits(void *ctx, uint64_t number, bool is_waiting)
+{
+    (void)is_waiting; // the event asks for itself
+    shoal_hub_t *hub = ctx;
+    shoal_job_t *job = shoal_cluster_job(hub->cluster, number);
+    if (job && !shoal_job_is_final(job)) {
+        port_changed(hub, job, /*is_urgent=*/false);
+    }
+}
+
 // ---- peers that go
 
 // Shuts the connection of a peer that was told to go, if the descriptor is still its own.
@@ -1125,7 +1136,7 @@ hub_open(shoal_hub_t *hub, shoal_status_t *status)
         .memory_bytes = hub->config->memory_limit_bytes,
         .spool_bytes = hub->config->spool_limit_bytes,
         .hooks = {hub, hook_grant, shoal_watch_piece, shoal_watch_end, shoal_watch_failed,
-                  hook_disk},
+                  hook_disk, hook_waits},
     };
     if (!shoal_config_check_endpoint(hub->config->listen, hub->config->insecure_loopback, status) ||
         !shoal_outputs_new(&outputs, &hub->outputs, status)) {
@@ -1216,6 +1227,9 @@ shoal_hub_destroy(shoal_hub_t **hub_at)
     }
     if (hub->context) {
         (void)zmq_ctx_term(hub->context);
+    }
+    if (strncmp(hub->endpoint, "ipc://", 6) == 0) {
+        (void)unlink(hub->endpoint + 6); // libzmq leaves it
     }
     if (hub->signal_fd >= 0) {
         (void)close(hub->signal_fd);

@@ -105,6 +105,7 @@ shoal_outputs_new(const shoal_outputs_config_t *config, shoal_outputs_t **ret_ou
     assert(config && ret_outputs && status);
     const shoal_output_hooks_t *hooks = &config->hooks;
     assert(hooks->grant && hooks->piece && hooks->end && hooks->failed && hooks->disk);
+    assert(hooks->waits);
     shoal_outputs_t *outputs = shoal_alloc(sizeof(*outputs));
     outputs->hooks = config->hooks;
     outputs->memory_limit = config->memory_bytes ? config->memory_bytes : SHOAL_OUTPUT_MEMORY_BYTES;
@@ -158,6 +159,24 @@ shoal_outputs_fd(const shoal_outputs_t *outputs)
     return shoal_scribe_fd(outputs->scribe);
 }
 
+// Tells which jobs wait for room from now on, or no longer. Without trouble nobody is looked at.
+static void
+tell_waiting(shoal_outputs_t *outputs)
+{
+    if (!outputs->may_wait && !outputs->waiting.first && !outputs->is_stalled) {
+        return;
+    }
+    outputs->may_wait = false;
+    for (shoal_output_t *it = outputs->all.first; it; it = it->next) {
+        bool is_waiting = shoal_output_is_waiting(it);
+        outputs->may_wait = outputs->may_wait || is_waiting;
+        if (is_waiting != it->is_waiting) {
+            it->is_waiting = is_waiting;
+            outputs->hooks.waits(outputs->hooks.ctx, it->job, is_waiting);
+        }
+    }
+}
+
 uint64_t
 shoal_outputs_run(shoal_outputs_t *outputs, uint64_t now_ms)
 {
@@ -166,6 +185,7 @@ shoal_outputs_run(shoal_outputs_t *outputs, uint64_t now_ms)
         free(report);
     }
     shoal_outputs_grant(outputs);
+    tell_waiting(outputs);
     shoal_outputs_pump(outputs);
     bool is_handed_over =
         !outputs->todo.first || shoal_scribe_send(outputs->scribe, &outputs->todo);
@@ -192,6 +212,7 @@ shoal_output_new(shoal_outputs_t *outputs, uint64_t job, bool collects)
     output->outputs = outputs;
     output->job = job;
     output->collects = collects;
+    SHOAL_LIST_ADD(&outputs->all, output, next, prev);
     return output;
 }
 
@@ -214,6 +235,7 @@ shoal_output_destroy(shoal_output_t **output)
     if (it->collects) {
         shoal_payload_forget(outputs, it->job);
     }
+    SHOAL_LIST_REMOVE(&outputs->all, it, next, prev);
     free(it->entries);
     free(it);
     *output = NULL;

@@ -68,6 +68,8 @@ typedef struct shoal_output_hooks {
     void (*failed)(void *ctx, void *peer, uint64_t job, const shoal_status_t *why);
     // The disk takes nothing more (`why`), or does again (NULL). For the log.
     void (*disk)(void *ctx, const shoal_status_t *why);
+    // shoal_output_is_waiting() of the job has changed.
+    void (*waits)(void *ctx, uint64_t job, bool is_waiting);
 } shoal_output_hooks_t;
 
 typedef struct shoal_outputs_config {

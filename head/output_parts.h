@@ -112,6 +112,7 @@ struct shoal_output {
     bool collects;
     bool is_finished;
     bool is_refused; // a draft found no room
+    bool is_waiting; // as the hub knows it
     uint64_t commits;
     uint64_t bytes;
     uint64_t unwritten; // batches
@@ -121,7 +122,14 @@ struct shoal_output {
     size_t entry_count;
     size_t entry_size;
     shoal_subscriptions_t subscriptions;
+    shoal_output_t *next;
+    shoal_output_t *prev;
 };
+
+typedef struct shoal_output_list {
+    shoal_output_t *first;
+    shoal_output_t *last;
+} shoal_output_list_t;
 
 struct shoal_outputs {
     shoal_scribe_t *scribe;
@@ -141,6 +149,8 @@ struct shoal_outputs {
     shoal_subscriptions_t ready;
     shoal_subscriptions_t full;
     shoal_errands_t todo; // for the scribe
+    shoal_output_list_t all;
+    bool may_wait; // an output waits, or a draft was refused: look at all of them
 };
 
 // ---- pack.c

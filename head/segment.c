@@ -20,12 +20,15 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "head/checksum.h"
 #include "proto/base/alloc.h"
 
+#define LOCK_NAME      "spool.lock"
 #define NAME_BYTES     64 // of a segment's file
 #define AT_LENGTH      4
 #define AT_JOB         8
@@ -154,6 +157,30 @@ remove_old_segments(shoal_folder_t *folder, shoal_status_t *status)
     return done;
 }
 
+// Two heads in one folder would remove each other's segments.
+static bool
+lock_folder(shoal_folder_t *folder, shoal_status_t *status)
+{
+    folder->lock_fd =
+        openat(folder->directory_fd, LOCK_NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (folder->lock_fd < 0) {
+        return shoal_fail_errno(status, errno, "could not make \"%s/%s\"", folder->directory,
+                                LOCK_NAME);
+    }
+    struct stat ours;
+    struct stat named;
+    // A head that ends removes the file: the lock of a removed file locks nothing.
+    if (flock(folder->lock_fd, LOCK_EX | LOCK_NB) == 0 && fstat(folder->lock_fd, &ours) == 0 &&
+        fstatat(folder->directory_fd, LOCK_NAME, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+        ours.st_ino == named.st_ino) {
+        return true;
+    }
+    (void)close(folder->lock_fd);
+    folder->lock_fd = -1;
+    return shoal_fail(status, SHOAL_EXISTS, "the state directory \"%s\" is used by another head",
+                      folder->directory);
+}
+
 bool
 shoal_folder_open(const char *directory, shoal_folder_t *ret_folder, shoal_status_t *status)
 {
@@ -162,8 +189,9 @@ shoal_folder_open(const char *directory, shoal_folder_t *ret_folder, shoal_statu
         return shoal_fail_errno(status, errno, "could not open the spool's directory \"%s\"",
                                 directory);
     }
-    shoal_folder_t folder = {.directory = shoal_strdup(directory), .directory_fd = fd};
-    if (!remove_old_segments(&folder, status)) {
+    shoal_folder_t folder = {
+        .directory = shoal_strdup(directory), .directory_fd = fd, .lock_fd = -1};
+    if (!lock_folder(&folder, status) || !remove_old_segments(&folder, status)) {
         shoal_folder_close(&folder);
         return false;
     }
@@ -175,6 +203,10 @@ void
 shoal_folder_close(shoal_folder_t *folder)
 {
     assert(folder->open_count == 0);
+    if (folder->lock_fd >= 0) {
+        (void)unlinkat(folder->directory_fd, LOCK_NAME, 0);
+        (void)close(folder->lock_fd);
+    }
     (void)close(folder->directory_fd);
     free(folder->directory);
 }

@@ -27,12 +27,14 @@ struct shoal_segment {
 typedef struct shoal_folder {
     char *directory;
     int directory_fd;
+    int lock_fd; // -1: not locked yet
     size_t open_count;
     shoal_segment_t *newest; // used last of the open ones
     shoal_segment_t *oldest;
 } shoal_folder_t;
 
-// Opens the directory and removes the segments of an earlier head.
+// Opens the directory, locks it against other heads and removes the segments of an earlier one.
+//   SHOAL_EXISTS                           another head uses it
 //   SHOAL_NOT_FOUND SHOAL_DENIED SHOAL_IO  it cannot be read or cleaned
 SHOAL_MUST_CHECK bool shoal_folder_open(const char *directory, shoal_folder_t *ret_folder,
                                         shoal_status_t *status);

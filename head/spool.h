@@ -50,6 +50,7 @@ typedef struct shoal_spool_batch {
 } shoal_spool_batch_t;
 
 // Removes old segments from the directory and starts with an empty spool. The caller owns it.
+//   SHOAL_EXISTS  another head uses the directory
 //   SHOAL_NOT_FOUND SHOAL_DENIED SHOAL_IO  the directory cannot be read or cleaned
 SHOAL_MUST_CHECK bool shoal_spool_new(const shoal_spool_config_t *config, shoal_spool_t **ret_spool,
                                       shoal_status_t *status);

@@ -12,6 +12,7 @@
 
 #define DEADLINE_MS 10000
 #define PEERS       3
+#define JOBS        4
 
 // What one subscriber got: "1.0 one|1.1! two|" (commit.index, "!" marks the last), "END n".
 typedef struct {
@@ -34,6 +35,7 @@ typedef struct {
     peer_t peers[PEERS];
     shoal_status_t disk; // what the disk hook said last
     unsigned disk_calls;
+    bool is_waiting[JOBS]; // what the hook said last
 } bed_t;
 
 static void
@@ -95,6 +97,14 @@ on_disk(void *ctx, const shoal_status_t *why)
 }
 
 static void
+on_waits(void *ctx, uint64_t job, bool is_waiting)
+{
+    bed_t *bed = ctx;
+    CHECK(job < JOBS && bed->is_waiting[job] != is_waiting);
+    bed->is_waiting[job] = is_waiting;
+}
+
+static void
 setup(bed_t *bed, uint64_t memory_bytes, uint64_t spool_bytes)
 {
     *bed = (bed_t){.folder = folder_new(), .disk = SHOAL_STATUS_INIT};
@@ -103,7 +113,7 @@ setup(bed_t *bed, uint64_t memory_bytes, uint64_t spool_bytes)
         .directory = bed->folder.path,
         .memory_bytes = memory_bytes,
         .spool_bytes = spool_bytes,
-        .hooks = {bed, on_grant, on_piece, on_end, on_failed, on_disk},
+        .hooks = {bed, on_grant, on_piece, on_end, on_failed, on_disk, on_waits},
     };
     CHECK_OK(shoal_outputs_new(&config, &bed->outputs, &status), status);
 }
@@ -459,7 +469,7 @@ a_full_spool_stops_grants_but_one_attempt_goes_on(void)
         RUN_UNTIL(&bed, is_settled(&bed));
     }
     CHECK(sent * 65536U > 1500000 && sent * 65536U < 2000000 + 65536);
-    CHECK(shoal_output_is_waiting(output));
+    CHECK(shoal_output_is_waiting(output) && bed.is_waiting[1]);
     CHECK(owners[0].bytes != owners[1].bytes); // the elder had the reserve
     uint32_t credit = 0;
     CHECK(shoal_draft_new(output, 3, 1, NULL, &credit) == NULL);
@@ -501,6 +511,7 @@ a_disk_that_takes_nothing_is_told_and_recovers(void)
     uint32_t credit = 0;
     CHECK(shoal_draft_new(other, 9, 1, NULL, &credit) == NULL);
     CHECK(shoal_output_is_waiting(other));
+    RUN_UNTIL(&bed, bed.is_waiting[1] && bed.is_waiting[2]);
 
     (void)shoal_draft_commit(&draft); // visible at once, though half of it is in memory only
     (void)shoal_output_subscribe(full, &bed.peers[0], 1, 1000000);
@@ -508,6 +519,7 @@ a_disk_that_takes_nothing_is_told_and_recovers(void)
     shoal_output_destroy(&full);
     RUN_UNTIL(&bed, !shoal_outputs_info(bed.outputs).is_stalled && is_settled(&bed));
     CHECK(bed.disk.code == SHOAL_OK && bed.disk_calls == 2);
+    RUN_UNTIL(&bed, !bed.is_waiting[2]);
     commit_one(other, "goes on", 7);
     (void)shoal_output_subscribe(other, &bed.peers[1], 1, 100);
     RUN_UNTIL(&bed, bed.peers[1].pieces == 1);
@@ -550,7 +562,7 @@ a_job_that_collects_nothing_counts_only(void)
     RUN_UNTIL(&bed, owner.bytes == 100000);
     CHECK(shoal_draft_batches(draft) == 1);
     CHECK(shoal_draft_commit(&draft) == 1);
-    CHECK(folder_count(&bed.folder) == 0 && shoal_output_bytes(output) == 0);
+    CHECK(folder_count(&bed.folder) == 1 && shoal_output_bytes(output) == 0); // the lock
     shoal_output_destroy(&output);
     teardown(&bed);
 }

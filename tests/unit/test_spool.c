@@ -32,6 +32,12 @@ teardown(bed_t *bed)
     folder_remove(&bed->folder);
 }
 
+static size_t
+count_files(const bed_t *bed) // but for the lock
+{
+    return folder_count(&bed->folder) - 1;
+}
+
 static shoal_spool_batch_t
 batch_of(const char *text, uint64_t seq)
 {
@@ -99,7 +105,7 @@ segments_are_sealed_at_their_size(void)
     shoal_spool_place_t second = write_one(&bed, 1, "bbbbbbbbbb");
     shoal_spool_place_t third = write_one(&bed, 1, "cccccccccc");
     CHECK(first.segment == 1 && second.segment == 1 && third.segment == 2);
-    CHECK(shoal_spool_segment_count(bed.spool) == 2 && folder_count(&bed.folder) == 2);
+    CHECK(shoal_spool_segment_count(bed.spool) == 2 && count_files(&bed) == 2);
     check_reads(&bed, 1, first, "aaaaaaaaaa");
     check_reads(&bed, 1, third, "cccccccccc");
 
@@ -109,7 +115,7 @@ segments_are_sealed_at_their_size(void)
     check_reads(&bed, 1, second, "bbbbbbbbbb");
     check_refuses(&bed, 1, first, SHOAL_IO, "checksum");
     shoal_spool_release(bed.spool, 1, second);
-    CHECK(shoal_spool_segment_count(bed.spool) == 1 && folder_count(&bed.folder) == 1);
+    CHECK(shoal_spool_segment_count(bed.spool) == 1 && count_files(&bed) == 1);
     CHECK(shoal_spool_bytes(bed.spool) == SHOAL_SPOOL_HEADER_BYTES + 10);
     check_refuses(&bed, 1, first, SHOAL_NOT_FOUND, "no segment 1");
     teardown(&bed);
@@ -142,7 +148,7 @@ a_forgotten_job_leaves_nothing_and_others_stay(void)
     shoal_spool_place_t other = write_one(&bed, 257, "other"); // the same bucket
     shoal_spool_forget(bed.spool, 1);
     shoal_spool_forget(bed.spool, 1);
-    CHECK(folder_count(&bed.folder) == 1);
+    CHECK(count_files(&bed) == 1);
     check_refuses(&bed, 1, mine, SHOAL_NOT_FOUND, "job 1");
     check_reads(&bed, 257, other, "other");
     CHECK(shoal_spool_bytes(bed.spool) == SHOAL_SPOOL_HEADER_BYTES + 5);
@@ -165,10 +171,26 @@ old_segments_are_removed_at_the_start_and_nothing_else(void)
     shoal_spool_t *spool = NULL;
     shoal_spool_config_t config = {.directory = folder.path};
     CHECK_OK(shoal_spool_new(&config, &spool, &status), status);
-    CHECK(folder_count(&folder) == 2);
+    CHECK(folder_count(&folder) == 3); // with the lock
     shoal_spool_destroy(&spool);
     CHECK(folder_count(&folder) == 2);
     folder_remove(&folder);
+}
+
+static void
+a_folder_belongs_to_one_head(void)
+{
+    bed_t bed;
+    setup(&bed, 0, 0);
+    shoal_spool_place_t place = write_one(&bed, 1, "mine");
+    shoal_spool_t *second = NULL;
+    shoal_spool_config_t config = {.directory = bed.folder.path};
+    CHECK_FAILS(shoal_spool_new(&config, &second, &bed.status), bed.status, SHOAL_EXISTS);
+    CHECK_SAYS(bed.status.text, "another head");
+    check_reads(&bed, 1, place, "mine");
+    shoal_spool_destroy(&bed.spool);
+    CHECK_OK(shoal_spool_new(&config, &bed.spool, &bed.status), bed.status);
+    teardown(&bed);
 }
 
 static void
@@ -312,7 +334,8 @@ TEST_MAIN(TEST(what_was_written_is_read_back), TEST(segments_are_sealed_at_their
           TEST(one_group_may_fill_several_segments),
           TEST(a_forgotten_job_leaves_nothing_and_others_stay),
           TEST(old_segments_are_removed_at_the_start_and_nothing_else),
-          TEST(a_missing_directory_is_told), TEST(the_limit_refuses_and_what_fits_is_written),
+          TEST(a_folder_belongs_to_one_head), TEST(a_missing_directory_is_told),
+          TEST(the_limit_refuses_and_what_fits_is_written),
           TEST(a_full_disk_is_told_and_what_was_begun_is_cut_off),
           TEST(a_changed_byte_anywhere_is_found), TEST(a_torn_or_missing_file_is_told),
           TEST(many_jobs_share_few_descriptors))
