@@ -151,7 +151,7 @@ turn(bed_t *bed)
     uint64_t now_ms = shoal_clock_ms();
     uint64_t next_ms = shoal_outputs_run(bed->outputs, now_ms);
     struct pollfd item = {shoal_outputs_fd(bed->outputs), POLLIN, 0};
-    uint64_t most_ms = next_ms == SHOAL_TIME_NEVER ? 20 : next_ms - now_ms;
+    uint64_t most_ms = next_ms == SHOAL_TIME_NEVER ? 1 : next_ms - now_ms;
     (void)poll(&item, 1, (int)most_ms);
 }
 
