@@ -30,9 +30,10 @@ def spec(**more):
 
 class WireTest(ShoalTest):
     """Each test has a head of its own (FLAGS) and a healthy client beside it, which must still
-    be answered when the test is over."""
+    be answered when the test is over. Peers here send heartbeats only where a test says so, so
+    the head is patient."""
 
-    FLAGS = ()
+    FLAGS = ("--liveness-ms", "600000")
 
     def setUp(self):
         super().setUp()

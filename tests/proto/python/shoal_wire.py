@@ -188,6 +188,7 @@ class Peer:
     def close(self):
         if not self.socket.closed:
             self.socket.disable_monitor()
+            self.monitor.close()
             self.socket.close()
 
     def __enter__(self):
