@@ -18,9 +18,9 @@ JSON_KEYS = {"job", "state", "records", "shards", "seconds", "records_per_second
 class EndToEnd(ShoalTest):
     def setUp(self):
         super().setUp()
-        self.addCleanup(self.nothing_is_left)  # after the test's own cleanups, which end heads
+        self.addCleanup(self.assert_swept)  # runs when heads and workers of the test are gone
 
-    def nothing_is_left(self):
+    def assert_swept(self):
         """Whatever a run was: no socket, lock or run folder stays."""
         left = [path for path in glob.glob(self.path("**"), recursive=True)
                 if "/run-" in path or path.endswith(".sock")]

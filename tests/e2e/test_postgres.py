@@ -12,6 +12,11 @@ ODD = ['a"b', "a.b", "a\nb", "a'b", "日本語", "🐟🐠", "x" * 63, "a b", "a
        "tab\there", "back\\slash", "dollar$1"]
 
 
+def stored(name):
+    """A name as OpenMetadata stores it."""
+    return name.replace('"', "__reserved__quote__")
+
+
 def quoted(name):
     return '"%s"' % name.replace('"', '""')
 
@@ -85,6 +90,7 @@ class Reading(PostgresTest):
         return sorted(self.server.sql(
             "SELECT 'pg.%s.' || nspname || '.' || relname FROM pg_class c JOIN pg_namespace n"
             " ON n.oid = relnamespace WHERE relkind IN ('r', 'v', 'm', 'p', 'f')"
+            " AND NOT relispartition"
             " AND nspname NOT LIKE 'pg\\_%%' AND nspname <> 'information_schema'" % database,
             database).split("\n"))
 
@@ -138,11 +144,12 @@ class Reading(PostgresTest):
     def test_names_of_all_sorts_survive(self):
         self.assert_exit(self.ingest(self.flow(database="odd")), 0)
         tables = [r for r in self.records() if r["kind"] == "table"]
-        self.assertEqual(sorted(r["name"] for r in tables if r["name"] != "t"), sorted(ODD))
+        self.assertEqual(sorted(r["name"] for r in tables if r["name"] != "t"),
+                         sorted(map(stored, ODD)))
         self.assertEqual(len([r for r in tables if r["name"] == "t"]), len(ODD))
         self.assertEqual(len(tables), len(set(self.tables())))
         schemas = {r["name"] for r in self.records() if r["kind"] == "databaseSchema"}
-        self.assertLessEqual(set(ODD), schemas)
+        self.assertLessEqual(set(map(stored, ODD)), schemas)
 
     def test_a_schema_without_permission_is_a_failed_scope_or_read(self):
         """The catalogue of PostgreSQL is open to all, so a reader without USAGE reads it; what it
@@ -266,7 +273,7 @@ class RunningTest(PostgresTest):
 
     def ended(self, run, seconds=30):
         out, err = run.communicate(timeout=seconds)
-        return out.decode(), err.decode()
+        return (out or b"").decode(), (err or b"").decode()
 
     def of(self, run, name, supervisor=False):
         """The pids of that program below the run."""
@@ -290,7 +297,7 @@ class Deaths(RunningTest):
         lock.release()
         out, err = self.ended(run)
         self.assertEqual(run.returncode, 0, err)
-        self.assertEqual(len(self.tables()), 66)
+        self.assertEqual(len(self.tables()), 65)
 
     def test_a_killed_supervisor_costs_nothing(self):
         run, lock = self.running()
@@ -299,7 +306,7 @@ class Deaths(RunningTest):
         lock.release()
         out, err = self.ended(run)
         self.assertEqual(run.returncode, 0, err)
-        self.assertEqual(len(self.tables()), 66)
+        self.assertEqual(len(self.tables()), 65)
 
     def test_a_stopped_worker_that_comes_back_changes_nothing(self):
         run, lock = self.running()
@@ -309,7 +316,7 @@ class Deaths(RunningTest):
         wait_until(lambda: run.poll() is not None, 30, "the end of the run without it")
         out, err = self.ended(run)
         self.assertEqual(run.returncode, 0, err)
-        self.assertEqual(len(self.tables()), 66)
+        self.assertEqual(len(self.tables()), 65)
 
     def test_a_killed_head_ends_the_run_or_is_started_again(self):
         run, lock = self.running("--output", "json")
@@ -318,7 +325,7 @@ class Deaths(RunningTest):
         lock.release()
         out, err = self.ended(run)
         if run.returncode == 0:
-            self.assertEqual(len(self.tables()), 66)
+            self.assertEqual(len(self.tables()), 65)
         else:
             self.assertEqual(run.returncode, 1, err)
             self.assertIn("head", err)
@@ -332,7 +339,7 @@ class Deaths(RunningTest):
         lock.release()
         done = self.ingest(self.flow(name="next.yaml"))
         self.assert_exit(done, 0)
-        self.assertEqual(len(self.tables()), 66)
+        self.assertEqual(len(self.tables()), 65)
 
     def test_ctrl_c_once_stops_cleanly_with_a_summary(self):
         run, lock = self.running()
@@ -356,7 +363,7 @@ class Deaths(RunningTest):
         os.killpg(run.pid, signal.SIGINT)
         wait_until(lambda: run.poll() is not None or self.told_twice(run), 10, "the end")
         out, err = self.ended(run, 10)
-        self.assertEqual(run.returncode, 130, err)
+        self.assertIn(run.returncode, (130, -signal.SIGINT), err)  # a shell shows both as 130
 
     def told_twice(self, run):
         try:
@@ -368,7 +375,9 @@ class Deaths(RunningTest):
 
 class Secrets(RunningTest):
     def test_a_password_is_in_no_argument_environment_or_log(self):
-        run, lock = self.running("--log-level", "DEBUG")
+        log = open(self.path("run.log"), "wb")
+        self.addCleanup(log.close)
+        run, lock = self.running("--log-level", "debug", stderr=log)
         seen = 0
         for pid in [run.pid, *processes_of(self.folder)]:
             for name in ("cmdline", "environ"):

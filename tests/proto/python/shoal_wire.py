@@ -175,7 +175,8 @@ class Peer:
         self.context = zmq.Context.instance()
         self.socket = self.context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
-        self.socket.setsockopt(zmq.RECONNECT_IVL, -1)
+        # Not for ever, which would throw away what came before the connection was cut.
+        self.socket.setsockopt(zmq.RECONNECT_IVL, 3600000)
         self.socket.setsockopt(zmq.SNDHWM, 0)
         self.socket.setsockopt(zmq.RCVHWM, 0)
         self.monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)

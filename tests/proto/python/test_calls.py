@@ -72,13 +72,14 @@ class Liveness(CallsTest):
     #
     def test_a_suspect_worker_gets_no_new_calls(self):
         suspect, client = self.worker("suspect"), self.client()
-        while True:
-            known = {w["id"]: w for w in self.beside.ask("workers")}
-            if known.get("suspect", {}).get("state") != "ready":
-                break
-        if "suspect" in known and known["suspect"]["state"] != "lost":
-            self.submitted(client, "late")
-            self.drained(suspect, 0.05)
+        states = []
+        while not states or states[-1] in ("alive", "suspect"):
+            states += [w["state"] for w in self.beside.ask("workers")] or ["lost"]
+            if states[-1] == "suspect" and "suspect" not in states[:-1]:
+                self.submitted(client, "late")
+            self.beat(client)
+        self.assertEqual(sorted(set(states), key=states.index), ["alive", "suspect", "lost"])
+        self.drained(suspect, 0)
 
 
 class Leases(CallsTest):
@@ -272,34 +273,22 @@ class Calls(CallsTest):
     #
     def test_overdrawn_credit_costs_the_connection(self):
         worker, client = self.worker(slots=1, window=1), self.client()
-        other = None
         job = self.submitted(client)
         worker.start_job([shard(1)])
         call = worker.call("map")
         self.assertGreater(call.credit, 0)
-        size, sent, seq = worker.welcome.batch_bytes, 0, 0
-        # Without waiting for a GRANT; the head may grant while it reads, so go on for a while.
-        while seq < 400:
-            worker.batch(call, seq, b"x" * size, 1)
-            sent, seq = sent + size, seq + 1
+        payload = b"x" * worker.welcome.batch_bytes
+        for seq in range(1000):  # 250 MB without waiting for any GRANT: it cannot be granted all
+            worker.batch(call, seq, payload, 1)
             if worker.is_dropped(0):
                 break
-        grants = 0
-        try:
-            while True:
-                message = worker.take(0.5)
-                if message.name == "GRANT":
-                    grants += message.bytes
-                if message.name == "ERROR":
-                    self.assertTrue(message.closing)
-                    self.assertIn(message.code, (PROTOCOL, 3))
-                    break
-        except Late:
-            # The head took it all: then it had granted that much.
-            self.assertLessEqual(sent, call.credit + grants + size)
+        self.assertTrue(worker.is_dropped() or seq < 999, "credit does not matter")
         other = self.worker("other", slots=1, window=1)
-        other.lines(other.call("map"), [b"{}"]) if worker.is_dropped(1) else None
-        client.send("STOP", request=client.request(), job=job)
+        again = other.call("map")
+        self.assertGreater(again.attempt, call.attempt)
+        other.lines(again, [b"{}"])
+        self.assertEqual(self.finish(other, client, job).state, "SUCCEEDED")
+        self.assertEqual(list(self.output(client, job).values()), [b"{}\n"])
 
     #
     def test_grants_follow_what_was_sent(self):

@@ -8,7 +8,7 @@ import unittest
 
 import msgpack
 
-from case import WireTest, spec
+from case import SLOWER, WireTest, spec
 from shoal_wire import (BY_NAME, FRAME_MAX, LIMIT, PROTOCOL, SPECS, UNSUPPORTED, Client, Late,
                         Worker, encode, header)
 
@@ -41,22 +41,50 @@ def role_of(name):
 
 
 class Frames(WireTest):
-    def of_role(self, role, id="subject"):
+    """A case is (label, role or None for no HELLO, frames). All cases of a test are sent side by
+    side, each on a connection of its own."""
+
+    AT_ONCE = 50
+
+    def of_role(self, role, id):
+        if role is None:
+            return self.peer()
         make = Worker if role == "worker" else Client
         return self.keep(make(self.the_head.endpoint, id=id))
+
+    def refused(self, cases, codes=(PROTOCOL,), refers=None):
+        """Each sender is told, with one of the codes, and dropped."""
+        self.assertTrue(cases)
+        for first in range(0, len(cases), self.AT_ONCE):
+            group = cases[first:first + self.AT_ONCE]
+            peers = [self.of_role(role, "subject %d" % n) for n, (_, role, _) in enumerate(group)]
+            for peer, (_, _, frames) in zip(peers, group):
+                peer.send_frames(*frames)
+            for peer, (label, role, frames) in zip(peers, group):
+                with self.subTest(label, role=role):
+                    error = peer.expect("ERROR", 5 * SLOWER)
+                    self.assertIn(error.code, codes, error)
+                    self.assertTrue(error.closing, error)
+                    self.assertNotEqual(error.reason, "")
+                    self.assertTrue(peer.is_dropped(), "told, but not dropped: %r" % error)
+                peer.close()
+
+    def sample(self, name, /, **changed):
+        """(role, frames) of a well-formed message, or one that is changed on purpose."""
+        frames = encode(name, payload_of(name), **{**SAMPLES[name], **changed})
+        return None if name == "HELLO" else role_of(name), frames
 
     def test_every_message_of_a_peer_has_a_sample(self):
         self.assertEqual(set(SAMPLES), {s.name for s in SPECS if s.senders != {"HEAD"}})
 
     # R-3.1, R-3.5
     def test_a_wrong_count_of_frames_is_told_and_dropped(self):
+        cases = []
         for name in SAMPLES:
-            frames = encode(name, payload_of(name), **SAMPLES[name])
+            role, frames = self.sample(name)
             for wrong in (frames[:-1], frames + [b"x"], frames + [b"x"] * 100):
-                with self.subTest(name, frames=len(wrong)):
-                    peer = self.peer() if name == "HELLO" else self.of_role(role_of(name))
-                    peer.send_frames(*wrong)
-                    self.assert_told(peer, PROTOCOL)
+                cases.append(("%s with %d" % (name, len(wrong)), role, wrong))
+        self.refused(cases)
 
     # R-3.2
     def test_unknown_keys_and_another_minor_version_work(self):
@@ -77,19 +105,16 @@ class Frames(WireTest):
 
     # R-3.3
     def test_another_major_version_is_told_and_dropped(self):
-        for known in (False, True):
-            for major in (0, 2, 255):
-                with self.subTest(known=known, major=major):
-                    peer = self.of_role("client") if known else self.peer()
-                    _, body = encode("HELLO", role="client", id="future")
-                    peer.send_frames(header(1, major=major), body)
-                    self.assert_told(peer, UNSUPPORTED)
+        _, body = encode("HELLO", role="client", id="future")
+        self.refused([("major %d" % major, role, [header(1, major=major), body])
+                      for major in (0, 2, 255) for role in (None, "client", "worker")],
+                     codes=(UNSUPPORTED,))
 
     # R-3.4
     def test_an_unknown_message_is_told_and_the_peer_stays(self):
-        for number in (0, 99, 65535):
+        for number in (99, 1000, 65535):
             with self.subTest(number=number):
-                peer = self.of_role("client")
+                peer = self.of_role("client", "curious %d" % number)
                 peer.send_frames(header(number), b"\x80")
                 self.assert_told(peer, UNSUPPORTED, closing=False, refers=number)
                 self.assertTrue(peer.is_answered())
@@ -97,86 +122,68 @@ class Frames(WireTest):
     # R-3.5
     def test_a_wrong_direction_is_told_and_dropped(self):
         wrong = {"client": ["RESULT", "BATCH", "WINDOW"], "worker": ["SUBMIT", "ASK", "TAKEN"]}
-        for role, names in wrong.items():
-            for name in names:
-                with self.subTest(role, sends=name):
-                    peer = self.of_role(role)
-                    peer.send(name, payload_of(name), **SAMPLES[name])
-                    self.assert_told(peer, PROTOCOL, refers=BY_NAME[name].number)
-        for role in wrong:
-            with self.subTest(role, sends="CALL"):
-                peer = self.of_role(role)
-                peer.send("CALL", call=1, attempt=1, actor=1, method="map")
-                self.assert_told(peer, PROTOCOL)
+        cases = [(name, role, self.sample(name)[1]) for role, names in wrong.items()
+                 for name in names]
+        cases += [("CALL", role, encode("CALL", call=1, attempt=1, actor=1, method="map"))
+                  for role in wrong]
+        self.refused(cases)
 
     # R-3.5
     def test_a_body_cut_at_any_byte_is_told_and_dropped(self):
+        cases = []
         for name in SAMPLES:
-            frames = encode(name, payload_of(name), **SAMPLES[name])
-            for length in range(len(frames[1])):
-                with self.subTest(name, bytes=length):
-                    peer = self.peer() if name == "HELLO" else self.of_role(role_of(name))
-                    peer.send_frames(frames[0], frames[1][:length], *frames[2:])
-                    self.assert_told(peer, PROTOCOL)
-                    peer.close()
+            role, frames = self.sample(name)
+            cases += [("%s of %d bytes" % (name, length), role,
+                       [frames[0], frames[1][:length], *frames[2:]])
+                      for length in range(len(frames[1]))]
+        self.refused(cases)
 
     # R-3.5
     def test_a_header_cut_at_any_byte_is_told_and_dropped(self):
-        frames = encode("HEARTBEAT")
-        for length in range(8):
-            with self.subTest(bytes=length):
-                peer = self.of_role("client")
-                peer.send_frames(frames[0][:length], frames[1])
-                self.assert_told(peer, PROTOCOL)
-        peer = self.of_role("client")
-        peer.send_frames(frames[0] + b"\0", frames[1])
-        self.assert_told(peer, PROTOCOL)
+        whole, body = encode("HEARTBEAT")
+        self.refused([("%d bytes" % len(wrong), role, [wrong, body])
+                      for wrong in [whole[:n] for n in range(8)] + [whole + b"\0"]
+                      for role in (None, "client")])
 
     # R-3.5
     def test_wrong_magic_is_told_and_dropped(self):
-        for magic in (b"HS", b"\0\0", b"GE"):
-            for known in (False, True):
-                with self.subTest(magic, known=known):
-                    peer = self.of_role("client") if known else self.peer()
-                    peer.send_frames(header(4, magic=magic), b"\x80")
-                    self.assert_told(peer, PROTOCOL)
+        self.refused([(repr(magic), role, [header(4, magic=magic), b"\x80"])
+                      for magic in (b"HS", b"\0\0", b"GE") for role in (None, "client")])
 
     # R-3.5
     def test_a_body_that_is_no_map_or_not_whole_is_told_and_dropped(self):
         bad = {"empty": b"", "array": b"\x90", "nil": b"\xc0", "two maps": b"\x80\x80",
                "never used byte": b"\xc1", "key is no text": b"\x81\x01\x01",
                "huge map": b"\xdf\xff\xff\xff\xff", "huge text": b"\x81\xdb\xff\xff\xff\xff"}
-        for what, body in bad.items():
-            with self.subTest(what):
-                peer = self.of_role("client")
-                peer.send_frames(header(4), body)
-                error = peer.expect("ERROR")
-                self.assertIn(error.code, (PROTOCOL, LIMIT))
-                self.assertTrue(error.closing and peer.is_dropped())
+        self.refused([(what, "client", [header(4), body]) for what, body in bad.items()],
+                     codes=(PROTOCOL, LIMIT))
 
     # R-3.5
     def test_a_field_that_is_missing_or_of_another_kind_is_told_and_dropped(self):
+        cases = []
         for name in SAMPLES:
             for field in BY_NAME[name].fields.values():
-                fields = dict(SAMPLES[name])
                 if field.must:
-                    del fields[field.name]
-                    with self.subTest(name, missing=field.name):
-                        self.refused(name, fields, (PROTOCOL,))
+                    fields = {k: v for k, v in SAMPLES[name].items() if k != field.name}
+                    cases.append(("%s without %s" % (name, field.name), self.sample(name)[0],
+                                  encode(name, payload_of(name), **fields)))
                 if field.kind != "ANY":
-                    with self.subTest(name, kind_of=field.name):
-                        self.refused(name, {**SAMPLES[name], field.name: [1]}, (PROTOCOL,))
+                    cases.append(("%s.%s an array" % (name, field.name),
+                                  *self.sample(name, **{field.name: [1]})))
+        self.refused(cases)
 
     # R-3.5
     def test_a_field_beyond_its_limit_is_told_and_dropped(self):
+        cases = []
         for name in SAMPLES:
             for field in BY_NAME[name].fields.values():
                 if field.kind == "FLAG" or field.limit == (1 << 64) - 1:
                     continue
                 value = {"UINT": field.limit + 1, "TEXT": "x" * (field.limit + 1),
                          "ANY": b"x" * (field.limit + 1)}[field.kind]
-                with self.subTest(name, field=field.name):
-                    self.refused(name, {**SAMPLES[name], field.name: value}, (LIMIT,))
+                cases.append(("%s.%s" % (name, field.name),
+                              *self.sample(name, **{field.name: value})))
+        self.refused(cases, codes=(LIMIT,))
 
     # R-3.6
     def test_a_value_nested_too_deep_or_too_many_keys_are_told_and_dropped(self):
@@ -185,10 +192,11 @@ class Frames(WireTest):
             for _ in range(depth - 1):
                 value = [value]
             return value
-        self.refused("HEARTBEAT", {"progress": nested(200)}, (LIMIT,))
-        self.refused("HEARTBEAT", {"stranger": nested(200)}, (LIMIT,))
-        self.refused("HEARTBEAT", {"key %d" % n: n for n in range(65)}, (LIMIT,))
-        peer = self.of_role("client")
+        self.refused([("known key", *self.sample("HEARTBEAT", progress=nested(200))),
+                      ("unknown key", *self.sample("HEARTBEAT", stranger=nested(200))),
+                      ("65 keys", *self.sample("HEARTBEAT", **{"k%d" % n: n for n in range(64)}))],
+                     codes=(LIMIT, PROTOCOL))
+        peer = self.of_role("client", "within")
         peer.send("HEARTBEAT", **{"key %d" % n: n for n in range(64)})
         peer.send("HEARTBEAT", stranger=nested(32))
         peer.expect("HEARTBEAT")
@@ -196,31 +204,25 @@ class Frames(WireTest):
 
     # R-3.6
     def test_ten_million_nested_arrays_cost_the_sender_its_connection(self):
-        peer = self.of_role("client")
-        peer.send_frames(header(4), b"\x81\xa1a" + b"\x91" * (FRAME_MAX - 16))
-        self.assert_told(peer, LIMIT)
-        peer = self.of_role("client")
+        self.refused([("within a frame", "client",
+                       [header(4), b"\x81\xa1a" + b"\x91" * (FRAME_MAX - 16)])],
+                     codes=(LIMIT, PROTOCOL))
+        peer = self.of_role("client", "deep")
         peer.send_frames(header(4), b"\x81\xa1a" + b"\x91" * 10000000 + b"\x90")
         self.assertTrue(peer.is_dropped(), "a frame of 10 MB was taken")
 
     # R-3.6
     def test_a_batch_above_the_limit_is_told_and_dropped(self):
-        peer = self.of_role("worker")
-        peer.send("BATCH", b"x" * (256 * 1024 + 1), **SAMPLES["BATCH"])
-        self.assert_told(peer, LIMIT)
+        large = encode("BATCH", b"x" * (256 * 1024 + 1), **SAMPLES["BATCH"])
+        self.refused([("batch", "worker", large)], codes=(LIMIT,))
 
+    # R-3.5
     def test_random_bytes_cost_the_sender_its_connection(self):
         seed = int(os.environ.get("SHOAL_SEED", "20260731"))
         dice = random.Random(seed)
-        for turn in range(60):
-            peer = self.peer() if turn % 2 else self.of_role("client")
-            frames = [dice.randbytes(dice.choice((0, 1, 7, 8, 9, 300)))
-                      for _ in range(dice.randint(1, 4))]
-            with self.subTest(seed=seed, turn=turn):
-                peer.send_frames(*frames)
-                error = peer.expect("ERROR")
-                self.assertTrue(error.closing and peer.is_dropped(), error)
-                peer.close()
+        self.refused([("seed %d, turn %d" % (seed, turn), dice.choice((None, "client", "worker")),
+                       [dice.randbytes(dice.choice((0, 1, 7, 8, 9, 300)))
+                        for _ in range(dice.randint(1, 4))]) for turn in range(100)])
 
     def test_random_bytes_below_zeromq_disturb_nobody(self):
         dice = random.Random(7)
@@ -230,14 +232,6 @@ class Frames(WireTest):
             raw.sendall(dice.randbytes(size))
             raw.close()
         self.assertTrue(self.beside.is_answered())
-
-    def refused(self, name, fields, codes):
-        peer = self.peer() if name == "HELLO" else self.of_role(role_of(name))
-        peer.send(name, payload_of(name), **fields)
-        error = peer.expect("ERROR")
-        self.assertIn(error.code, codes, error)
-        self.assertTrue(error.closing and peer.is_dropped(), error)
-        peer.close()
 
 
 class Opening(WireTest):
