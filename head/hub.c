@@ -1005,16 +1005,26 @@ option_set(void *socket, int option, int value)
     return zmq_setsockopt(socket, option, &value, sizeof(value)) == 0;
 }
 
+static const char ipc_prefix[] = "ipc://";
+
+static void
+endpoint_remove(const char *endpoint)
+{
+    if (strncmp(endpoint, ipc_prefix, sizeof(ipc_prefix) - 1) == 0) {
+        (void)unlink(endpoint + sizeof(ipc_prefix) - 1);
+    }
+}
+
 // Refuses an ipc path that somebody serves; libzmq would take it away from them.
 static bool
 endpoint_is_free(const char *endpoint, shoal_status_t *status)
 {
-    static const char ipc[] = "ipc://";
-    if (strncmp(endpoint, ipc, sizeof(ipc) - 1) != 0) {
+    if (strncmp(endpoint, ipc_prefix, sizeof(ipc_prefix) - 1) != 0) {
         return true;
     }
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", endpoint + sizeof(ipc) - 1);
+    (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s",
+                   endpoint + sizeof(ipc_prefix) - 1);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
         return shoal_fail_errno(status, errno, "cannot look whether \"%s\" is in use", endpoint);
@@ -1222,6 +1232,7 @@ shoal_hub_destroy(shoal_hub_t **hub_at)
         (void)zmq_close(hub->monitor);
     }
     if (hub->router) {
+        endpoint_remove(hub->endpoint); // while it is still ours; libzmq leaves the file
         (void)option_set(hub->router, ZMQ_LINGER, FAREWELL_MS);
         (void)zmq_close(hub->router);
     }

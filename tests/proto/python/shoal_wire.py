@@ -180,6 +180,7 @@ class Peer:
         self.socket.setsockopt(zmq.SNDHWM, 0)
         self.socket.setsockopt(zmq.RCVHWM, 0)
         self.monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self.was_dropped = False
         self.inbox = deque()
         self.ack = 0  # the largest acknowledgement seen in HEARTBEAT, CALL or ACK
         self.welcome = None
@@ -259,9 +260,10 @@ class Peer:
 
     def is_dropped(self, seconds=5.0):
         """True once the head has cut the connection; False if it has not by then."""
-        if not self.monitor.poll(int(seconds * 1000)):
-            return False
-        return recv_monitor_message(self.monitor)["event"] == zmq.EVENT_DISCONNECTED
+        if not self.was_dropped and self.monitor.poll(int(seconds * 1000)):
+            self.was_dropped = recv_monitor_message(self.monitor)["event"] == \
+                zmq.EVENT_DISCONNECTED
+        return self.was_dropped
 
     def is_answered(self, seconds=5.0):
         """True if the head answers a heartbeat on this connection."""

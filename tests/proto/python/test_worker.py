@@ -282,6 +282,7 @@ class Calling(WorkerTest):
 
     #
     def test_a_worker_that_is_asked_to_end_says_bye(self):
+        self.boss.expect("HEARTBEAT", 10 * SLOWER)  # so it has seen its WELCOME
         self.program.process.terminate()
         self.boss.expect("BYE", 10 * SLOWER)
         self.assertEqual(self.program.process.wait(10 * SLOWER), 0)
