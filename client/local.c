@@ -256,20 +256,20 @@ read_log(shoal_local_t *local)
 }
 
 static void
-signal_all(shoal_local_t *local, int number)
+signal_child(const child_t *child, int number)
 {
-    child_t *children[SHOAL_LOCAL_WORKERS_MAX + 1];
-    size_t count = 0;
-    for (unsigned i = 0; i < local->plan.workers; i++) {
-        children[count++] = &local->workers[i];
+    if (child->pid > 0 && number == SIGKILL) {
+        (void)kill(-child->pid, number); // its whole group: a supervisor and its worker
+    } else if (child->pid > 0) {
+        (void)kill(child->pid, number);
     }
-    children[count++] = &local->head;
-    for (size_t i = 0; i < count; i++) {
-        if (children[i]->pid > 0 && number == SIGKILL) {
-            (void)kill(-children[i]->pid, number); // its whole group: a supervisor and its worker
-        } else if (children[i]->pid > 0) {
-            (void)kill(children[i]->pid, number);
-        }
+}
+
+static void
+signal_workers(const shoal_local_t *local, int number)
+{
+    for (unsigned i = 0; i < local->plan.workers; i++) {
+        signal_child(&local->workers[i], number);
     }
 }
 
@@ -284,13 +284,14 @@ child_is_gone(child_t *child)
     return child->pid == 0;
 }
 
-// Waits for all of them until the deadline. Their log is read meanwhile: a child that has much to
+// Waits for the workers, or all, until the deadline. Their log is read meanwhile: a child that has much to
 // say at its end could not end otherwise.
 static void
-wait_all(shoal_local_t *local, uint64_t deadline_ms)
+wait_for_end(shoal_local_t *local, bool of_head_too, uint64_t deadline_ms)
 {
     for (;;) {
-        const child_t *left = child_is_gone(&local->head) ? NULL : &local->head;
+        bool is_head_left = !child_is_gone(&local->head) && of_head_too;
+        const child_t *left = is_head_left ? &local->head : NULL;
         for (unsigned i = 0; i < local->plan.workers; i++) {
             left = child_is_gone(&local->workers[i]) ? left : &local->workers[i];
         }
@@ -322,8 +323,9 @@ void
 shoal_local_kill(shoal_local_t **local)
 {
     if (local && *local) {
-        signal_all(*local, SIGKILL);
-        wait_all(*local, shoal_clock_ms() + SHOAL_LOCAL_STOP_MS);
+        signal_workers(*local, SIGKILL);
+        signal_child(&(*local)->head, SIGKILL);
+        wait_for_end(*local, /*of_head_too=*/true, shoal_clock_ms() + SHOAL_LOCAL_STOP_MS);
         release(*local);
         *local = NULL;
     }
@@ -335,8 +337,12 @@ shoal_local_destroy(shoal_local_t **local)
     if (!local || !*local) {
         return;
     }
-    signal_all(*local, SIGTERM);
-    wait_all(*local, shoal_clock_ms() + SHOAL_LOCAL_STOP_MS);
+    // Workers first: they wait until a head has taken what they still have to say.
+    uint64_t deadline_ms = shoal_clock_ms() + SHOAL_LOCAL_STOP_MS;
+    signal_workers(*local, SIGTERM);
+    wait_for_end(*local, /*of_head_too=*/false, deadline_ms);
+    signal_child(&(*local)->head, SIGTERM);
+    wait_for_end(*local, /*of_head_too=*/true, deadline_ms);
     shoal_local_kill(local); // whoever is left
 }
 
