@@ -36,6 +36,8 @@ static const shoal_option_t connection_options[] = {
     {"connectionArguments", SHOAL_OPTION_VALUE, 0, NULL, 0, 0, NULL, "libpq keywords"},
     {"statementTimeoutSeconds", SHOAL_OPTION_COUNT, 0, "300", 0, 86400, NULL,
      "a query that takes longer is given up; 0: none"},
+    {"refusedRetrySeconds", SHOAL_OPTION_COUNT, 0, "20", 0, 3600, NULL,
+     "how long a slot tries again when the server takes no more connections"},
     {"databaseFilterPattern", SHOAL_OPTION_PATTERN, 0, NULL, 0, 0, NULL, PATTERN_HERE},
     {"schemaFilterPattern", SHOAL_OPTION_PATTERN, 0, NULL, 0, 0, NULL, PATTERN_HERE},
     {"tableFilterPattern", SHOAL_OPTION_PATTERN, 0, NULL, 0, 0, NULL, PATTERN_HERE},

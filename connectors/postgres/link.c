@@ -12,12 +12,13 @@
 #include "proto/base/alloc.h"
 #include "proto/base/clock.h"
 
-#define ANSWER_GRACE_MS    10000 // beyond the statement timeout before a silent server is given up
-#define ANSWER_MAX_MS      3600000 // the same without a statement timeout
-#define REFUSED_PAUSE_MS   100     // first pause after "too many connections"; doubles
-#define QUERIES_MAX        4096    // sent and not read yet
-#define CANCEL_MESSAGE_MAX 256     // bytes of PQcancel's own message
-#define VERSION_MIN        120000  // PostgreSQL 12
+#define ANSWER_GRACE_MS      10000 // beyond the statement timeout before a silent server is given up
+#define ANSWER_MAX_MS        3600000 // the same without a statement timeout
+#define REFUSED_PAUSE_MS     50 // first pause after "too many connections"; doubles up to the next
+#define REFUSED_PAUSE_MS_MAX 400
+#define QUERIES_MAX          4096   // sent and not read yet
+#define CANCEL_MESSAGE_MAX   256    // bytes of PQcancel's own message
+#define VERSION_MIN          120000 // PostgreSQL 12
 
 struct shoal_pg_link {
     const shoal_pg_settings_t *settings;
@@ -101,8 +102,9 @@ connect_once(shoal_pg_link_t *link, shoal_status_t *status)
 static bool
 connect_patiently(shoal_pg_link_t *link, shoal_status_t *status)
 {
-    uint64_t until = shoal_clock_ms() + SHOAL_PG_REFUSED_WAIT_MS;
-    for (uint64_t pause = REFUSED_PAUSE_MS;; pause *= 2) {
+    uint64_t until = shoal_clock_ms() + link->settings->patience_ms;
+    for (uint64_t pause = REFUSED_PAUSE_MS;;
+         pause = pause * 2 < REFUSED_PAUSE_MS_MAX ? pause * 2 : REFUSED_PAUSE_MS_MAX) {
         if (connect_once(link, status)) {
             return true;
         }

@@ -24,12 +24,11 @@
 
 typedef struct shoal_pg_link shoal_pg_link_t;
 
-// Connects, waiting through the host. When the server refuses more connections, tries again for
-// SHOAL_PG_REFUSED_WAIT_MS with growing pauses.
+// Connects, waiting through the host. When the server refuses more connections, tries again for as
+// long as the settings say, with growing pauses.
 //   DENIED NOT_FOUND UNSUPPORTED UNAVAILABLE TIMEOUT  as failure.c says, with the key to blame
 //   LIMIT (transient)  the server takes no more connections
 //   CANCELLED          the call was cancelled
-#define SHOAL_PG_REFUSED_WAIT_MS 3000
 SHOAL_MUST_CHECK bool shoal_pg_link_new(const shoal_pg_settings_t *settings,
                                         const shoal_host_t *host, const char *database,
                                         shoal_pg_link_t **ret_link, shoal_status_t *status);

@@ -12,6 +12,23 @@
 #define BEGIN_SQL     "begin isolation level repeatable read read only"
 #define SAVEPOINT_SQL "savepoint shard"
 
+// How many connections the role could still open: under the server's limit (the superuser's reserve
+// set aside), its own and the database's; each may be absent (-1). Everyone may see who is connected.
+#define ROOM_SQL                                                                                   \
+    "select least("                                                                                \
+    "pg_catalog.current_setting('max_connections')::int - case when r.rolsuper then 0 else "       \
+    "pg_catalog.current_setting('superuser_reserved_connections')::int + "                         \
+    "coalesce(pg_catalog.current_setting('reserved_connections', true)::int, 0) end - count(*), "  \
+    "case when r.rolconnlimit >= 0 and not r.rolsuper then r.rolconnlimit - "                      \
+    "count(*) filter (where s.usesysid = r.oid) end, "                                             \
+    "case when d.datconnlimit >= 0 and not r.rolsuper then d.datconnlimit - "                      \
+    "count(*) filter (where s.datid = d.oid) end)::int4 "                                          \
+    "from pg_catalog.pg_roles r, pg_catalog.pg_database d, "                                       \
+    "pg_catalog.pg_stat_get_activity(null) s "                                                     \
+    "where r.rolname = session_user and d.datname = pg_catalog.current_database() "                \
+    "and s.usesysid is not null and s.datid is not null "                                          \
+    "group by r.rolsuper, r.rolconnlimit, r.oid, d.datconnlimit, d.oid"
+
 typedef struct held {
     shoal_pg_link_t *link;
     char snapshot[SHOAL_PG_SNAPSHOT_MAX];
@@ -137,9 +154,15 @@ shoal_pg_session_begin(shoal_pg_session_t *session, shoal_slice_t database, shoa
 bool
 shoal_pg_session_send_end(shoal_pg_session_t *session, shoal_status_t *status)
 {
-    const char *sql = session->inside ? "release savepoint shard" : "commit";
-    return shoal_pg_link_send(session->taken, "end a transaction", sql, 0, NULL, status) &&
-           shoal_pg_link_sync(session->taken, status);
+    shoal_pg_link_t *link = session->taken;
+    static const char what[] = "end a transaction";
+    if (session->inside) {
+        return shoal_pg_link_send(link, what, "release savepoint shard", 0, NULL, status) &&
+               shoal_pg_link_sync(link, status);
+    }
+    return shoal_pg_link_send(link, what, "commit", 0, NULL, status) &&
+           shoal_pg_link_send(link, "count connections", ROOM_SQL, 0, NULL, status) &&
+           shoal_pg_link_sync(link, status);
 }
 
 bool
@@ -159,13 +182,34 @@ shoal_pg_session_opened(shoal_pg_session_t *session, bool *ret_is_shared, shoal_
     return shoal_pg_link_end(link, status);
 }
 
+// Reads the one number that ROOM_SQL gives.
+static bool
+read_room(shoal_pg_link_t *link, int32_t *ret_room, shoal_status_t *status)
+{
+    const PGresult *row = NULL;
+    *ret_room = 1;
+    if (!shoal_pg_link_begin(link, status) || !shoal_pg_link_row(link, &row, status)) {
+        return false;
+    }
+    if (row && !PQgetisnull(row, 0, 0)) {
+        *ret_room = shoal_pg_int32(row, 0);
+    }
+    return !row || shoal_pg_link_row(link, &row, status);
+}
+
 bool
 shoal_pg_session_finish(shoal_pg_session_t *session, shoal_status_t *status)
 {
-    if (!shoal_pg_link_skip(session->taken, status) || !shoal_pg_link_end(session->taken, status)) {
+    shoal_pg_link_t *link = session->taken;
+    int32_t room = 1;
+    if (!shoal_pg_link_skip(link, status) ||
+        (!session->inside && !read_room(link, &room, status)) || !shoal_pg_link_end(link, status)) {
         return false;
     }
     session->taken = NULL;
+    if (room <= 0) { // somebody may be waiting for this one
+        shoal_pg_link_destroy(&session->link);
+    }
     return true;
 }
 
@@ -207,10 +251,12 @@ shoal_pg_session_hold(shoal_pg_session_t *session, char ret_snapshot[SHOAL_PG_SN
         return shoal_fail(why, SHOAL_LIMIT, "more than %d databases", SHOAL_PG_HELD_MAX);
     }
     const PGresult *row = NULL;
-    if (!shoal_pg_link_send(link, "export a snapshot", "select pg_export_snapshot()", 0, NULL,
+    int32_t room = 1;
+    if (!shoal_pg_link_send(link, "count connections", ROOM_SQL, 0, NULL, why) ||
+        !shoal_pg_link_send(link, "export a snapshot", "select pg_export_snapshot()", 0, NULL,
                             why) ||
-        !shoal_pg_link_sync(link, why) || !shoal_pg_link_begin(link, why) ||
-        !shoal_pg_link_row(link, &row, why)) {
+        !shoal_pg_link_sync(link, why) || !read_room(link, &room, why) ||
+        !shoal_pg_link_begin(link, why) || !shoal_pg_link_row(link, &row, why)) {
         return false;
     }
     shoal_slice_t name = row ? shoal_pg_text(row, 0) : SHOAL_SLICE_NONE;
@@ -226,6 +272,9 @@ shoal_pg_session_hold(shoal_pg_session_t *session, char ret_snapshot[SHOAL_PG_SN
         !shoal_pg_link_sync(link, why) || !shoal_pg_link_skip(link, why) ||
         !shoal_pg_link_end(link, why)) {
         return false;
+    }
+    if (room <= 0) {
+        return shoal_fail(why, SHOAL_LIMIT, "it would keep the server's last free connection");
     }
     (void)memcpy(ret_snapshot, held->snapshot, SHOAL_PG_SNAPSHOT_MAX);
     held->link = link;

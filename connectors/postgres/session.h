@@ -7,6 +7,9 @@
 // must stay open until the job ends. Shards that come to the instance that did the discovery read
 // inside of that very transaction.
 //
+// Where the server has no connection left after ours, each is given back as soon as its shard is
+// read, so that slots which wait for one get on.
+//
 // Threads: one owner.  Logging: none.
 
 #ifndef SHOAL_CONNECTORS_POSTGRES_SESSION_H

@@ -246,6 +246,7 @@ read_connection(shoal_pg_settings_t *settings, shoal_status_t *status)
     settings->sslmode = shoal_options_text(options, "sslMode");
     settings->connect_timeout_ms = SHOAL_PG_CONNECT_TIMEOUT_MS;
     settings->statement_timeout_ms = shoal_options_count(options, "statementTimeoutSeconds") * 1000;
+    settings->patience_ms = shoal_options_count(options, "refusedRetrySeconds") * 1000;
     settings->database_at = settings->keyword_count;
     add(settings, "dbname", settings->database);
     add(settings, "user", settings->user);

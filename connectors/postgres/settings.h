@@ -11,11 +11,10 @@
 #include "connectors/connector.h"
 #include "connectors/patterns.h"
 
-#define SHOAL_PG_KEYWORDS_MAX          32   // libpq keywords of one connection, with ours
-#define SHOAL_PG_TABLES_PER_SHARD      2500 // below this a shard is not worth its round trip
-#define SHOAL_PG_TABLES_PER_SHARD_MAX  1000000
-#define SHOAL_PG_CONNECT_TIMEOUT_MS    10000 // unless connect_timeout is written
-#define SHOAL_PG_STATEMENT_TIMEOUT_SEC 300   // unless statementTimeoutSeconds is written
+#define SHOAL_PG_KEYWORDS_MAX         32   // libpq keywords of one connection, with ours
+#define SHOAL_PG_TABLES_PER_SHARD     2500 // below this a shard is not worth its round trip
+#define SHOAL_PG_TABLES_PER_SHARD_MAX 1000000
+#define SHOAL_PG_CONNECT_TIMEOUT_MS   10000 // unless connect_timeout is written
 
 typedef enum shoal_pg_sharding {
     SHOAL_PG_SHARDING_AUTO,
@@ -41,6 +40,7 @@ typedef struct shoal_pg_settings {
     const char *sslmode;
     uint64_t connect_timeout_ms;
     uint64_t statement_timeout_ms; // 0: none
+    uint64_t patience_ms;          // how long refused connections are tried again
 
     bool all_databases;
     bool include_tables;

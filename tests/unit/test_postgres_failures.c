@@ -34,7 +34,8 @@ try_start(run_t *run, const char *connection, const char *options)
                    "  sourceConfig:\n"
                    "    config: {type: DatabaseMetadata%s}\n"
                    "sink: {type: file, config: {}}\n"
-                   "workflowConfig: {}\n",
+                   "workflowConfig: {}\n"
+                   "sharding: {tables_per_shard: 5}\n",
                    connection, options) > 0);
     bool is_done = run_start(run, &shoal_connector, text, &status);
     free(text);
@@ -326,8 +327,20 @@ tls_is_used_and_certificates_are_looked_at(void)
 
 // ---- too many connections
 
+// The one connection that the role `single` may have.
+static PGconn *
+connect_as_single(void)
+{
+    char target[256];
+    (void)snprintf(target, sizeof(target), "host=%s port=%u user=single dbname=shop", server.folder,
+                   server.port);
+    PGconn *connection = PQconnectdb(target);
+    CHECK(PQstatus(connection) == CONNECTION_OK);
+    return connection;
+}
+
 typedef struct release {
-    reading_t *holder;
+    PGconn *holder;
     unsigned waits;
 } release_t;
 
@@ -336,8 +349,9 @@ static void
 let_go(void *ctx)
 {
     release_t *release = ctx;
-    if (++release->waits == 12 && release->holder->source) {
-        reading_close(release->holder);
+    if (++release->waits == 12 && release->holder) {
+        PQfinish(release->holder);
+        release->holder = NULL;
     }
 }
 
@@ -345,32 +359,50 @@ static void
 refused_connections_are_tried_again_until_there_is_room(void)
 {
     run_t run;
-    reading_t holder;
     reading_t reading;
-    open_run(&run, &holder, by_socket("single", "shop", ""), "");
-    CHECK_OK(reading_check(&holder, &status), status);
-    CHECK_OK(reading_open(&reading, &run, &status), status);
-    release_t release = {&holder, 0};
+    open_run(&run, &reading, by_socket("single", "shop", ""), "");
+    release_t release = {connect_as_single(), 0};
     reading.before_wait = let_go;
     reading.ctx = &release;
     CHECK_OK(reading_check(&reading, &status), status);
+    CHECK(!release.holder);
     CHECK_SAYS(shoal_buffer_text(&run.warnings), "refused connections");
     close_run(&run, &reading);
+}
+
+// Two instances take turns on a role's only connection; a snapshot that kept it would stop the other.
+static void
+slots_take_turns_where_there_is_one_connection(void)
+{
+    run_t run;
+    reading_t first;
+    reading_t second;
+    open_run(&run, &first, by_socket("single", "sharded", ", refusedRetrySeconds: 0"), "");
+    CHECK_OK(reading_open(&second, &run, &status), status);
+    CHECK_OK(reading_check(&first, &status), status);
+    CHECK_OK(reading_discover(&first, SHOAL_SLICE_NONE, &status), status);
+    CHECK_SAYS(shoal_buffer_text(&run.facts), "snapshot=not shared");
+    CHECK_SAYS(shoal_buffer_text(&run.warnings), "last free connection");
+    CHECK(run.shard_count > 4);
+    for (size_t i = 0; i < run.shard_count; i++) {
+        CHECK_OK(reading_read(i % 2 == 0 ? &first : &second, i, &status), status);
+    }
+    CHECK(run_is_balanced(&run));
+    reading_close(&second);
+    close_run(&run, &first);
 }
 
 static void
 connections_refused_for_long_are_a_passing_failure(void)
 {
     run_t run;
-    reading_t holder;
     reading_t reading;
-    open_run(&run, &holder, by_socket("single", "shop", ""), "");
-    CHECK_OK(reading_check(&holder, &status), status);
-    CHECK_OK(reading_open(&reading, &run, &status), status);
+    PGconn *holder = connect_as_single();
+    open_run(&run, &reading, by_socket("single", "shop", ", refusedRetrySeconds: 1"), "");
     CHECK_FAILS(reading_check(&reading, &status), status, SHOAL_LIMIT);
     CHECK(status.error_class == SHOAL_TRANSIENT);
     CHECK_SAYS(status.text, "refused connections");
-    reading_close(&holder);
+    PQfinish(holder);
     CHECK_OK(reading_check(&reading, &status), status); // the instance is as good as before
     close_run(&run, &reading);
 }
@@ -636,6 +668,7 @@ start_server(void **state)
         "create database shop",
         "create database private",
         "create database locked",
+        "create database sharded",
         "create database latin encoding 'LATIN1' locale 'C' template template0",
         "create database anything encoding 'SQL_ASCII' locale 'C' template template0",
         "revoke connect on database private from public",
@@ -648,6 +681,9 @@ start_server(void **state)
     test_postgres_sql(&server, "shop",
                       "create table public.customers (id int); create schema secret; create table "
                       "secret.plans (id int)");
+    test_postgres_sql(&server, "sharded",
+                      "do $$ begin for i in 1..30 loop execute format('create table t%s ()', i); "
+                      "end loop; end $$");
     test_postgres_sql(&server, "locked", "revoke select on pg_class from public");
     test_postgres_sql(&server, "latin", "create table \"h\xc3\xa4user\" (id int)");
     test_postgres_sql(&server, "anything",
@@ -678,6 +714,7 @@ main(void)
         TEST(a_silent_host_is_given_up_after_the_timeout),
         TEST(a_wrong_session_option_is_told_by_its_key),
         TEST(refused_connections_are_tried_again_until_there_is_room),
+        TEST(slots_take_turns_where_there_is_one_connection),
         TEST(connections_refused_for_long_are_a_passing_failure),
         TEST(a_schema_without_permission_is_a_failed_scope),
         TEST(a_catalogue_that_may_not_be_read_is_told),
