@@ -31,7 +31,7 @@
 #define HEAD_ID_SIZE     32  // hex digits
 #define SWEEP_MS         100 // between two looks at suspects, at least
 #define FAREWELL_MS      200 // for the last messages, at the end
-#define SHUT_MS          50  // from telling a peer to go to shutting its connection
+#define SHUT_MS          10  // from telling a peer to go to shutting its connection
 #define REFUSED_LOGS     5   // lines a second about peers that were refused
 
 typedef struct changed_job {
@@ -55,6 +55,7 @@ struct shoal_hub {
     uint64_t now_ms; // the turn's one
     uint64_t sweep_ms;
     uint64_t outputs_ms; // when the outputs want to run
+    uint64_t bury_ms;    // when the first of the peers that are gone is due
     shoal_peers_t *peers;
     shoal_cluster_t *cluster;
     shoal_outputs_t *outputs;
@@ -93,6 +94,12 @@ shoal_buffer_t *
 shoal_hub_scratch(shoal_hub_t *hub)
 {
     return &hub->body;
+}
+
+static uint64_t
+earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
 }
 
 // ---- sending
@@ -439,6 +446,7 @@ peer_event(shoal_hub_t *hub, shoal_peer_t *peer, shoal_peer_event_t event, int r
     if (action == SHOAL_PEER_DO_EXPEL) {
         peer->must_shut = true; // once it can have read why
     }
+    hub->bury_ms = earlier(hub->bury_ms, hub->now_ms + (peer->must_shut ? SHUT_MS : 0));
 }
 
 static void
@@ -653,7 +661,8 @@ static void
 unreadable(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *message,
            const shoal_status_t *why)
 {
-    bool is_new_message = why->code == SHOAL_UNSUPPORTED && message->type != 0;
+    const unsigned char *header = zmq_msg_data(&hub->parcel.header); // eight bytes, if unsupported
+    bool is_new_message = why->code == SHOAL_UNSUPPORTED && header[2] == SHOAL_WIRE_MAJOR;
     if (is_new_message && peer->state != SHOAL_PEER_NEW) {
         shoal_peer_hear(hub->peers, peer, hub->now_ms);
         error_send(hub, peer, (int)message->type, 0, /*closing=*/false, why);
@@ -761,12 +770,6 @@ signals_take(shoal_hub_t *hub)
 
 // ---- the turn
 
-static uint64_t
-earlier(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 // When something is due, in milliseconds from now; -1: nothing is.
 static long
 time_to_wait(const shoal_hub_t *hub)
@@ -776,14 +779,11 @@ time_to_wait(const shoal_hub_t *hub)
     }
     uint64_t liveness_ms = hub->config->liveness_ms;
     uint64_t due = earlier(shoal_cluster_next(hub->cluster), hub->outputs_ms);
+    due = earlier(due, hub->bury_ms);
     const shoal_peer_t *ready = shoal_peer_oldest(hub->peers, SHOAL_PEER_READY);
     const shoal_peer_t *stranger = shoal_peer_oldest(hub->peers, SHOAL_PEER_NEW);
-    const shoal_peer_t *gone = shoal_peer_oldest(hub->peers, SHOAL_PEER_GONE);
     due = earlier(due, ready ? ready->heard_ms + liveness_ms / 2 : SHOAL_TIME_NEVER);
     due = earlier(due, stranger ? stranger->heard_ms + liveness_ms : SHOAL_TIME_NEVER);
-    if (gone) { // the oldest is shut first and buried first
-        due = earlier(due, gone->heard_ms + SHUT_MS + (gone->must_shut ? 0 : liveness_ms));
-    }
     bool has_suspects =
         shoal_peer_oldest(hub->peers, SHOAL_PEER_SUSPECT) ||
         shoal_registry_first(shoal_cluster_registry(hub->cluster), SHOAL_WORKER_SUSPECT);
@@ -910,20 +910,28 @@ outputs_run(shoal_hub_t *hub)
     shoal_cluster_disk(hub->cluster);
 }
 
-// The only place that frees peers.
+// The only place that frees peers. Looks at those that are gone when the first of them is due.
 static void
 bury_the_dead(shoal_hub_t *hub)
 {
+    if (hub->now_ms < hub->bury_ms) {
+        return;
+    }
+    hub->bury_ms = SHOAL_TIME_NEVER;
     shoal_peer_t *peer = shoal_peer_oldest(hub->peers, SHOAL_PEER_GONE);
     while (peer) {
         shoal_peer_t *next = peer->next;
-        if (peer->must_shut && peer->heard_ms + SHUT_MS <= hub->now_ms) {
+        uint64_t shut_ms = peer->heard_ms + SHUT_MS;
+        if (peer->must_shut && shut_ms <= hub->now_ms) {
             peer_shut(peer);
         }
         // What a shut one had sent before is still coming; it shall not be taken for a new peer.
-        uint64_t quiet_ms = peer->heard_ms + SHUT_MS + hub->config->liveness_ms;
-        bool is_awaited = peer->must_shut || (peer->is_shut && quiet_ms > hub->now_ms);
-        if (!is_awaited) {
+        uint64_t quiet_ms = shut_ms + hub->config->liveness_ms;
+        if (peer->must_shut) {
+            hub->bury_ms = earlier(hub->bury_ms, shut_ms);
+        } else if (peer->is_shut && quiet_ms > hub->now_ms) {
+            hub->bury_ms = earlier(hub->bury_ms, quiet_ms);
+        } else {
             shoal_peer_bury(hub->peers, peer);
         }
         peer = next;
@@ -1175,6 +1183,7 @@ shoal_hub_new(const shoal_config_t *config, shoal_log_t *log, shoal_hub_t **ret_
     hub->signal_fd = hub->epoll_fd = -1;
     hub->started_ms = hub->now_ms = shoal_clock_ms();
     hub->outputs_ms = SHOAL_TIME_NEVER;
+    hub->bury_ms = SHOAL_TIME_NEVER;
     hub->peers = shoal_peers_new();
     shoal_parcel_init(&hub->parcel);
     id_make(hub->id);

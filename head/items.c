@@ -254,6 +254,9 @@ shoal_job_take_items(shoal_job_t *job, shoal_slice_t items, shoal_status_t *stat
             is_taken = scope_take(job, &item, status);
         } else if (is_taken && item.has_cursor) {
             is_taken = cursor_take(job, item.cursor, status);
+        } else if (is_taken) {
+            is_taken = shoal_fail(status, SHOAL_PROTOCOL,
+                                  "an item is neither a scope, nor a shard, nor a cursor");
         }
         if (!is_taken) {
             return shoal_fail_while(status, "cannot take what discover found");

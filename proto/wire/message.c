@@ -274,7 +274,12 @@ fields_decode(const shoal_message_info_t *info, shoal_slice_t body, shoal_messag
         }
         int index = field_find(info, expected, key);
         if (index < 0) {
-            shoal_cursor_skip(&cursor);
+            shoal_slice_t value = shoal_cursor_value(&cursor);
+            if (!cursor.is_bad && !shoal_cursor_check(value, SHOAL_VALUE_DEPTH_MAX)) {
+                return shoal_fail(status, SHOAL_LIMIT,
+                                  "a key of its body is malformed or nested deeper than %d",
+                                  SHOAL_VALUE_DEPTH_MAX);
+            }
             continue;
         }
         expected = (size_t)index + 1;

@@ -179,8 +179,8 @@ class Frames(WireTest):
             for field in BY_NAME[name].fields.values():
                 if field.kind == "FLAG" or field.limit == (1 << 64) - 1:
                     continue
-                value = {"UINT": field.limit + 1, "TEXT": "x" * (field.limit + 1),
-                         "ANY": b"x" * (field.limit + 1)}[field.kind]
+                value = {"UINT": lambda n: n, "TEXT": lambda n: "x" * n,
+                         "ANY": lambda n: b"x" * n}[field.kind](field.limit + 1)
                 cases.append(("%s.%s" % (name, field.name),
                               *self.sample(name, **{field.name: value})))
         self.refused(cases, codes=(LIMIT,))
