@@ -1248,9 +1248,6 @@ shoal_hub_destroy(shoal_hub_t **hub_at)
     if (hub->context) {
         (void)zmq_ctx_term(hub->context);
     }
-    if (strncmp(hub->endpoint, "ipc://", 6) == 0) {
-        (void)unlink(hub->endpoint + 6); // libzmq leaves it
-    }
     if (hub->signal_fd >= 0) {
         (void)close(hub->signal_fd);
     }
