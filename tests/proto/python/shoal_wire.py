@@ -202,6 +202,8 @@ class Peer:
     # -- out
 
     def send(self, name, payload=None, /, **fields):
+        if name == "BYE":
+            self.socket.setsockopt(zmq.LINGER, 2000)  # it goes out though the socket is closed next
         self.socket.send_multipart(encode(name, payload, **fields))
 
     def send_frames(self, *frames):
