@@ -30,6 +30,7 @@
 #define MONITOR_ENDPOINT "inproc://monitor"
 #define HEAD_ID_SIZE     32  // hex digits
 #define SWEEP_MS         100 // between two looks at suspects, at least
+#define DISPATCH_EVERY   64  // messages: the calls that they lead to leave together
 #define FAREWELL_MS      200 // for the last messages, at the end
 #define SHUT_MS          10  // from telling a peer to go to shutting its connection
 #define REFUSED_LOGS     5   // lines a second about peers that were refused
@@ -717,16 +718,18 @@ message_take(shoal_hub_t *hub)
 static bool
 messages_take(shoal_hub_t *hub, shoal_status_t *status)
 {
-    for (int i = 0; i < SHOAL_HUB_BUDGET; i++) {
+    bool is_more = true;
+    for (int i = 1; is_more && i <= SHOAL_HUB_BUDGET; i++) {
         switch (shoal_parcel_receive(hub->router, /*is_router=*/true, &hub->parcel, status)) {
-        case SHOAL_RECEIVED_ONE: break;
-        case SHOAL_RECEIVED_NOTHING: return true;
+        case SHOAL_RECEIVED_ONE: message_take(hub); break;
+        case SHOAL_RECEIVED_NOTHING: is_more = false; break;
         case SHOAL_RECEIVED_BROKEN:
         default: return false;
         }
-        message_take(hub);
-        shoal_cluster_dispatch(hub->cluster, hub->now_ms);
-        failing_settle(hub);
+        if (i % DISPATCH_EVERY == 0 || !is_more) {
+            shoal_cluster_dispatch(hub->cluster, hub->now_ms);
+            failing_settle(hub);
+        }
     }
     return true;
 }
