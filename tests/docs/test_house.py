@@ -36,7 +36,10 @@ def tracked():
 
 
 FILES = tracked()
-SOURCES = [name for name in FILES if name.endswith((".c", ".h"))]
+# The yardsticks of the benchmarks are kept as they were measured; their README says so.
+YARDSTICKS = "tests/bench/floor/"
+SOURCES = [name for name in FILES
+           if name.endswith((".c", ".h")) and not name.startswith(YARDSTICKS)]
 SHIPPED = [name for name in SOURCES if name.split("/")[0] in ROOMS]
 
 

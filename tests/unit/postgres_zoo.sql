@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- The zoo: one of each odd object, with what must come out beside it.
 -- The comment of the database and of a schema become descriptions.
 comment on database zoo is 'all the odd ones';
