@@ -21,7 +21,7 @@ FUZZ_SECONDS ?= 60
 LABELS       ?= ^(unit|proto|e2e|fuzz|docs)$$
 
 configure = cmake --preset $(PRESET) >build/configure.log 2>&1 || { cat build/configure.log; exit 1; }
-sources   = $(shell git ls-files '*.c' '*.h')
+sources   = $(shell git ls-files '*.c' '*.h' ':!tests/bench/floor')
 
 run:
 	@deploy/install-deps build
