@@ -32,6 +32,7 @@
 #define SWEEP_MS         100 // between two looks at suspects, at least
 #define DISPATCH_EVERY   64  // messages: the calls that they lead to leave together
 #define FAREWELL_MS      200 // for the last messages, at the end
+#define STANDSTILL_PART  4   // of the liveness: a turn that is later than that was a standstill
 #define SHUT_MS          10  // from telling a peer to go to shutting its connection
 #define REFUSED_LOGS     5   // lines a second about peers that were refused
 
@@ -53,7 +54,12 @@ struct shoal_hub {
     char id[HEAD_ID_SIZE + 1];
     char endpoint[256];
     uint64_t started_ms;
-    uint64_t now_ms; // the turn's one
+    uint64_t now_ms;        // the turn's one
+    uint64_t read_ms;       // what had come before this time has been read
+    uint64_t round_ms;      // when the present round through the peers began
+    size_t round_taken;     // messages taken in it
+    uint64_t deaf_until_ms; // after a standstill nobody is blamed for silence before this
+    uint64_t wake_ms;       // when the next turn is due
     uint64_t sweep_ms;
     uint64_t outputs_ms; // when the outputs want to run
     uint64_t bury_ms;    // when the first of the peers that are gone is due
@@ -714,23 +720,56 @@ message_take(shoal_hub_t *hub)
     }
 }
 
-// Takes the messages that are there, at most the budget of a turn.
+// Notes how far reading has come. ZeroMQ takes turns between peers, so after as many messages as
+// there are peers everyone has been heard whose message had come before that round; a peer is never
+// called silent while what it said is still waiting to be read.
+static void
+reading_note(shoal_hub_t *hub, size_t taken, bool is_drained)
+{
+    hub->round_taken += taken;
+    size_t peers = shoal_peer_count(hub->peers, SHOAL_PEER_NEW) +
+                   shoal_peer_count(hub->peers, SHOAL_PEER_READY) +
+                   shoal_peer_count(hub->peers, SHOAL_PEER_SUSPECT) +
+                   shoal_peer_count(hub->peers, SHOAL_PEER_GONE);
+    if (is_drained) {
+        hub->read_ms = hub->now_ms;
+    } else if (hub->round_taken >= peers) {
+        hub->read_ms = hub->round_ms;
+    } else {
+        return;
+    }
+    hub->round_ms = hub->now_ms;
+    hub->round_taken = 0;
+}
+
+// Takes the messages that are there, at most the budget of a turn. What comes of them is sent in
+// bursts: one wake of the I/O thread and one segment to a peer then carry many calls.
 static bool
 messages_take(shoal_hub_t *hub, shoal_status_t *status)
 {
-    bool is_more = true;
-    for (int i = 1; is_more && i <= SHOAL_HUB_BUDGET; i++) {
-        switch (shoal_parcel_receive(hub->router, /*is_router=*/true, &hub->parcel, status)) {
-        case SHOAL_RECEIVED_ONE: message_take(hub); break;
-        case SHOAL_RECEIVED_NOTHING: is_more = false; break;
-        case SHOAL_RECEIVED_BROKEN:
-        default: return false;
+    size_t taken = 0;
+    bool is_drained = false;
+    while (taken < SHOAL_HUB_BUDGET) {
+        shoal_received_t got =
+            shoal_parcel_receive(hub->router, /*is_router=*/true, &hub->parcel, status);
+        if (got == SHOAL_RECEIVED_BROKEN) {
+            return false;
         }
-        if (i % DISPATCH_EVERY == 0 || !is_more) {
+        if (got == SHOAL_RECEIVED_NOTHING) {
+            is_drained = true;
+            break;
+        }
+        taken++;
+        message_take(hub);
+        failing_settle(hub);
+        if (taken % DISPATCH_EVERY == 0) {
             shoal_cluster_dispatch(hub->cluster, hub->now_ms);
             failing_settle(hub);
         }
     }
+    shoal_cluster_dispatch(hub->cluster, hub->now_ms);
+    failing_settle(hub);
+    reading_note(hub, taken, is_drained);
     return true;
 }
 
@@ -773,16 +812,12 @@ signals_take(shoal_hub_t *hub)
 
 // ---- the turn
 
-// When something is due, in milliseconds from now; -1: nothing is.
-static long
-time_to_wait(const shoal_hub_t *hub)
+// When the cluster or a silent peer has to be looked at.
+static uint64_t
+next_judgement(const shoal_hub_t *hub)
 {
-    if (hub->outputs_touched) {
-        return 0;
-    }
     uint64_t liveness_ms = hub->config->liveness_ms;
-    uint64_t due = earlier(shoal_cluster_next(hub->cluster), hub->outputs_ms);
-    due = earlier(due, hub->bury_ms);
+    uint64_t due = shoal_cluster_next(hub->cluster);
     const shoal_peer_t *ready = shoal_peer_oldest(hub->peers, SHOAL_PEER_READY);
     const shoal_peer_t *stranger = shoal_peer_oldest(hub->peers, SHOAL_PEER_NEW);
     due = earlier(due, ready ? ready->heard_ms + liveness_ms / 2 : SHOAL_TIME_NEVER);
@@ -791,14 +826,40 @@ time_to_wait(const shoal_hub_t *hub)
         shoal_peer_oldest(hub->peers, SHOAL_PEER_SUSPECT) ||
         shoal_registry_first(shoal_cluster_registry(hub->cluster), SHOAL_WORKER_SUSPECT);
     due = earlier(due, has_suspects ? hub->sweep_ms : SHOAL_TIME_NEVER);
+    return due > hub->deaf_until_ms ? due : hub->deaf_until_ms;
+}
+
+// Sets when the next turn is due and returns the milliseconds until then; -1: events alone start it.
+static long
+time_to_wait(shoal_hub_t *hub)
+{
+    uint64_t due = earlier(next_judgement(hub), earlier(hub->outputs_ms, hub->bury_ms));
     for (size_t i = 0; i < hub->changed_count; i++) {
         due = earlier(due, hub->changed[i].job->told_ms + SHOAL_HUB_EVENT_MS);
+    }
+    hub->wake_ms = due;
+    if (hub->outputs_touched) {
+        return 0;
     }
     if (due == SHOAL_TIME_NEVER) {
         return -1;
     }
     uint64_t now_ms = shoal_clock_ms();
     return due > now_ms ? (long)(due - now_ms) : 0;
+}
+
+// The turn's one "now". When the last one is long ago the process stood still (it was stopped, or
+// the machine slept), and what peers have said meanwhile has to arrive first.
+static void
+clock_read(shoal_hub_t *hub)
+{
+    uint64_t now_ms = shoal_clock_ms();
+    uint64_t planned_ms = hub->wake_ms == SHOAL_TIME_NEVER ? now_ms : hub->wake_ms;
+    uint64_t expected_ms = planned_ms > hub->now_ms ? planned_ms : hub->now_ms;
+    if (now_ms > expected_ms + hub->config->liveness_ms / STANDSTILL_PART) {
+        hub->deaf_until_ms = now_ms + hub->config->liveness_ms / 2;
+    }
+    hub->now_ms = now_ms;
 }
 
 static bool
@@ -810,7 +871,7 @@ wait_for_events(shoal_hub_t *hub, shoal_status_t *status)
         return shoal_fail(status, SHOAL_INTERNAL, "cannot wait for events: %s",
                           zmq_strerror(errno));
     }
-    hub->now_ms = shoal_clock_ms();
+    clock_read(hub);
     if (!(items[1].revents & ZMQ_POLLIN)) {
         return true;
     }
@@ -837,13 +898,17 @@ static void
 silence_end(shoal_hub_t *hub)
 {
     uint64_t liveness_ms = hub->config->liveness_ms;
+    uint64_t read_ms = hub->read_ms;
+    if (hub->now_ms < hub->deaf_until_ms) {
+        return;
+    }
     shoal_peer_t *peer;
     while ((peer = shoal_peer_oldest(hub->peers, SHOAL_PEER_READY)) != NULL &&
-           peer->heard_ms + liveness_ms / 2 <= hub->now_ms) {
+           peer->heard_ms + liveness_ms / 2 <= read_ms) {
         peer_fail(hub, peer, SHOAL_PEER_ON_LATE, "it is silent");
     }
     while ((peer = shoal_peer_oldest(hub->peers, SHOAL_PEER_NEW)) != NULL &&
-           peer->heard_ms + liveness_ms <= hub->now_ms) {
+           peer->heard_ms + liveness_ms <= read_ms) {
         peer_fail(hub, peer, SHOAL_PEER_ON_SILENT, "it did not say HELLO");
     }
     if (hub->now_ms < hub->sweep_ms) {
@@ -855,7 +920,7 @@ silence_end(shoal_hub_t *hub)
     (void)snprintf(why, sizeof(why), "silent for %" PRIu64 " ms", liveness_ms);
     for (peer = shoal_peer_oldest(hub->peers, SHOAL_PEER_SUSPECT); peer;) {
         shoal_peer_t *next = peer->next;
-        if (peer->heard_ms + liveness_ms <= hub->now_ms) {
+        if (peer->heard_ms + liveness_ms <= read_ms) {
             peer_fail(hub, peer, SHOAL_PEER_ON_SILENT, why);
         }
         peer = next;
@@ -863,7 +928,7 @@ silence_end(shoal_hub_t *hub)
     shoal_registry_t *registry = shoal_cluster_registry(hub->cluster);
     for (shoal_worker_t *worker = shoal_registry_first(registry, SHOAL_WORKER_SUSPECT); worker;) {
         shoal_worker_t *next = worker->list_next;
-        if (!worker->peer && worker->heard_ms + liveness_ms <= hub->now_ms) {
+        if (!worker->peer && worker->heard_ms + liveness_ms <= read_ms) {
             shoal_log(hub->log, SHOAL_LOG_WARN, "WORKER-LOST", "worker=%s", worker->id);
             shoal_cluster_lose(hub->cluster, worker, SHOAL_WORKER_ON_LOSE, "connection closed",
                                hub->now_ms);
@@ -948,12 +1013,14 @@ shoal_hub_run(shoal_hub_t *hub, shoal_status_t *status)
         if (!wait_for_events(hub, status)) {
             return false;
         }
-        silence_end(hub);
-        shoal_cluster_run(hub->cluster, hub->now_ms);
         if (!messages_take(hub, status)) {
             return false;
         }
         monitor_take(hub);
+        silence_end(hub);
+        if (hub->now_ms >= hub->deaf_until_ms) {
+            shoal_cluster_run(hub->cluster, hub->now_ms);
+        }
         outputs_run(hub);
         acks_send(hub);
         events_send(hub);
