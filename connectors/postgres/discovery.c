@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "connectors/catalogue.h"
+#include "connectors/postgres/failure.h"
 #include "connectors/postgres/plan.h"
 #include "proto/base/alloc.h"
 #include "proto/record/cursor.h"
@@ -628,7 +629,7 @@ tell_failed(discovery_t *discovery, const listing_t *listing, const shoal_status
 {
     const shoal_discovery_t *to = discovery->to;
     shoal_scope_t scope = discovery->next_scope++;
-    bool is_gone = why->code == SHOAL_NOT_FOUND;
+    bool is_gone = shoal_pg_is_gone(discovery->settings, why);
     shoal_pg_prepare_t prepare = {is_gone ? SHOAL_PG_PREPARE_GONE : SHOAL_PG_PREPARE_BARE,
                                   listing->name, SHOAL_SLICE_NONE, scope, 0};
     shoal_expectation_t expects[] = {{SHOAL_PG_SCOPE_SERVICE, 1}};
@@ -639,12 +640,14 @@ tell_failed(discovery_t *discovery, const listing_t *listing, const shoal_status
                        to->scope_failed(to->ctx, scope, why, status));
 }
 
-// Whether the job can go on without this database.
+// Whether the job can go on without this database. A host that is not found is nobody's own fault,
+// and must not look as if all the databases that are left had been dropped.
 static bool
 is_its_own_fault(const discovery_t *discovery, const shoal_status_t *why)
 {
     return discovery->settings->all_databases && why->code != SHOAL_CANCELLED &&
-           why->error_class != SHOAL_TRANSIENT && why->code != SHOAL_INVALID;
+           why->error_class != SHOAL_TRANSIENT && why->code != SHOAL_INVALID &&
+           (why->code != SHOAL_NOT_FOUND || shoal_pg_is_gone(discovery->settings, why));
 }
 
 static bool

@@ -157,6 +157,13 @@ shoal_pg_fail_query(const shoal_pg_settings_t *settings, const PGconn *connectio
 }
 
 bool
+shoal_pg_is_gone(const shoal_pg_settings_t *settings, const shoal_status_t *status)
+{
+    return status->code == SHOAL_NOT_FOUND &&
+           strcmp(status->key, shoal_options_key(settings->options, "database")) == 0;
+}
+
+bool
 shoal_pg_is_refused(const shoal_status_t *status)
 {
     return status->code == SHOAL_LIMIT && status->error_class == SHOAL_TRANSIENT;

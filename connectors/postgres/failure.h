@@ -21,6 +21,9 @@ bool shoal_pg_fail_connect(const shoal_pg_settings_t *settings, const char *data
 bool shoal_pg_fail_query(const shoal_pg_settings_t *settings, const PGconn *connection,
                          const PGresult *result, const char *what, shoal_status_t *status);
 
+// Whether a status says that the server has no such database, and not that there is no such host.
+bool shoal_pg_is_gone(const shoal_pg_settings_t *settings, const shoal_status_t *status);
+
 // Whether a status says that the server takes no more connections for now.
 bool shoal_pg_is_refused(const shoal_status_t *status);
 

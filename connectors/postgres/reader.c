@@ -24,6 +24,7 @@
 
 #include "connectors/catalogue.h"
 #include "connectors/postgres/arena.h"
+#include "connectors/postgres/failure.h"
 #include "connectors/postgres/types.h"
 #include "proto/base/alloc.h"
 
@@ -1052,6 +1053,13 @@ sum_up(const shoal_pg_reader_t *reader, const shoal_pg_task_t *task, uint64_t *s
     }
 }
 
+// Whether it failed because a database was dropped after it was listed, and the others go on.
+static bool
+is_dropped(const shoal_pg_reader_t *reader, const shoal_status_t *status)
+{
+    return reader->settings->all_databases && shoal_pg_is_gone(reader->settings, status);
+}
+
 bool
 shoal_pg_reader_read(shoal_pg_reader_t *reader, const shoal_pg_task_t *task,
                      const shoal_emitter_t *to, shoal_status_t *status)
@@ -1075,6 +1083,11 @@ shoal_pg_reader_read(shoal_pg_reader_t *reader, const shoal_pg_task_t *task,
         tally_differences(reader, task, seen);
     } else {
         shoal_pg_session_abandon(reader->session);
+        if (is_dropped(reader, status)) {
+            shoal_status_clear(status);
+            tally_differences(reader, task, seen);
+            is_done = true;
+        }
     }
     reader->to = NULL;
     reader->link = NULL;
@@ -1207,6 +1220,12 @@ prepare_database(shoal_pg_reader_t *reader, const shoal_pg_prepare_t *prepare,
     }
     if (!is_done) {
         shoal_pg_session_abandon(reader->session);
+        if (is_dropped(reader, status)) {
+            shoal_status_clear(status);
+            to->tally(to->ctx, SHOAL_PG_SCOPE_SERVICE, SHOAL_TALLY_VANISHED, 1);
+            to->tally(to->ctx, prepare->scope, SHOAL_TALLY_VANISHED, prepare->schemas);
+            is_done = true;
+        }
     }
     reader->link = NULL;
     return is_done;

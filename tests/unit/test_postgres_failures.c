@@ -464,6 +464,17 @@ a_database_that_cannot_be_entered_is_a_failed_scope(void)
     close_run(&run, &reading);
 }
 
+// Renames the server's socket.
+static void
+move_socket(const char *to, const char *from)
+{
+    char old[256];
+    char new[256];
+    (void)snprintf(old, sizeof(old), "%s/.s.PGSQL.%u%s", server.folder, server.port, from);
+    (void)snprintf(new, sizeof(new), "%s/.s.PGSQL.%u%s", server.folder, server.port, to);
+    CHECK(rename(old, new) == 0);
+}
+
 // Drops a database while discovery looks at the one before it.
 static void
 drop_second(void *ctx)
@@ -494,6 +505,58 @@ a_database_dropped_after_it_was_listed_has_vanished(void)
     CHECK(run_is_balanced(&run));
     CHECK(run_scope(&run, "pg1")->listed == 3 || run_scope(&run, "pg1")->filtered > 0);
     CHECK(run_scope(&run, "pg1")->vanished == 1);
+    close_run(&run, &reading);
+}
+
+static void
+a_database_dropped_before_it_is_read_has_vanished(void)
+{
+    run_t run;
+    reading_t discoverer;
+    reading_t reader;
+    test_postgres_sql(&server, "postgres", "create database zz_leaving");
+    test_postgres_sql(&server, "zz_leaving", "create table t (n int)");
+    open_run(&run, &discoverer, by_socket("postgres", "shop", ", ingestAllDatabases: true"),
+             ", databaseFilterPattern: {includes: [shop, zz_]}");
+    CHECK_OK(reading_discover(&discoverer, SHOAL_SLICE_NONE, &status), status);
+    CHECK_OK(reading_open(&reader, &run, &status), status);
+    test_postgres_sql(&server, "postgres", "drop database zz_leaving with (force)");
+    for (size_t i = 0; i < run.shard_count; i++) {
+        CHECK_OK(reading_read(&reader, i, &status), status);
+    }
+    CHECK(run_is_balanced(&run));
+    CHECK(run_scope(&run, "pg1")->delivered == 1 && run_scope(&run, "pg1")->vanished == 1);
+    CHECK(run_scope(&run, "pg1.zz_leaving.public")->vanished == 1);
+    reading_close(&reader);
+    close_run(&run, &discoverer);
+}
+
+// Hides the server's socket once the first database's transaction has begun.
+static void
+hide_socket(void *ctx)
+{
+    unsigned *waits = ctx;
+    if (++*waits == 6) {
+        move_socket(".hidden", "");
+    }
+}
+
+static void
+a_server_that_is_not_found_later_leaves_no_database_out(void)
+{
+    run_t run;
+    reading_t reading;
+    unsigned waits = 0;
+    open_run(&run, &reading, by_socket("postgres", "shop", ", ingestAllDatabases: true"),
+             ", databaseFilterPattern: {includes: [shop, private]}");
+    CHECK_OK(reading_check(&reading, &status), status);
+    reading.before_wait = hide_socket;
+    reading.ctx = &waits;
+    bool is_done = reading_discover(&reading, SHOAL_SLICE_NONE, &status);
+    reading.before_wait = NULL;
+    move_socket("", ".hidden");
+    CHECK_FAILS(is_done, status, SHOAL_NOT_FOUND);
+    CHECK_SAYS(status.text, "no socket of a server");
     close_run(&run, &reading);
 }
 
@@ -726,6 +789,8 @@ main(void)
         TEST(a_catalogue_that_may_not_be_read_is_told),
         TEST(a_database_that_cannot_be_entered_is_a_failed_scope),
         TEST(a_database_dropped_after_it_was_listed_has_vanished),
+        TEST(a_database_dropped_before_it_is_read_has_vanished),
+        TEST(a_server_that_is_not_found_later_leaves_no_database_out),
         TEST(a_connection_that_the_server_ends_is_a_passing_failure),
         TEST(a_statement_that_takes_too_long_is_given_up),
         TEST(a_lock_that_is_not_given_is_a_passing_failure),
