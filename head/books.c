@@ -122,10 +122,14 @@ shoal_books_listed(shoal_books_t *books, shoal_scope_t *scope, uint64_t count)
 
 void
 shoal_books_filtered(shoal_books_t *books, shoal_scope_t *scope, uint64_t count, uint32_t by,
-                     bool starts_over)
+                     uint32_t cursors)
 {
-    if (scope->said_by != by && starts_over) {
-        scope->filtered_said = 0;
+    if (scope->said_since != cursors) { // nobody says again what came before
+        scope->filtered_before = scope->filtered_said;
+        scope->said_since = cursors;
+    }
+    if (scope->said_by != by) {
+        scope->filtered_said = scope->filtered_before;
     }
     scope->said_by = by;
     scope->filtered_said += count;

@@ -38,8 +38,10 @@ typedef struct shoal_scope {
     uint64_t appeared;
     uint64_t dead;
     uint64_t filtered_counted; // of what discovery said, by whichever attempt said most
-    uint64_t filtered_said;    // by the attempt of discovery below
+    uint64_t filtered_said;    // by the attempt of discovery below, and before it
+    uint64_t filtered_before;  // of that, up to the cursor below
     uint32_t said_by;
+    uint32_t said_since; // as many cursors had come
 } shoal_scope_t;
 
 typedef struct shoal_note {
@@ -97,10 +99,11 @@ shoal_slice_t shoal_books_scope_of(const shoal_books_t *books, const shoal_scope
 // Its listing is complete with so many members; said again, nothing changes.
 void shoal_books_listed(shoal_books_t *books, shoal_scope_t *scope, uint64_t count);
 
-// Discovery's attempt number `by` accounts for so many more of its members. Another attempt that
-// `starts_over` says the same again, and only what goes beyond that counts.
+// Discovery's attempt number `by` accounts for so many more of its members, after `cursors` cursors.
+// Another attempt goes on at the last cursor: it says again what was said after that, and only what
+// goes beyond counts.
 void shoal_books_filtered(shoal_books_t *books, shoal_scope_t *scope, uint64_t count, uint32_t by,
-                          bool starts_over);
+                          uint32_t cursors);
 
 // Counts a committed result's detail in (docs/protocol.md 6.1, the common keys). `records` is what
 // RESULT said; it counts when the detail has no kinds. `worker` goes to its errors.

@@ -139,8 +139,7 @@ scope_take(shoal_job_t *job, const item_t *item, shoal_status_t *status)
     }
     if (item->has_filtered) {
         const shoal_shard_t *discover = shoal_backlog_at(job->backlog, SHOAL_SHARD_DISCOVER);
-        shoal_books_filtered(&job->books, scope, item->filtered, discover->attempt,
-                             /*starts_over=*/!job->cursor);
+        shoal_books_filtered(&job->books, scope, item->filtered, discover->attempt, job->cursors);
     }
     if (item->has_listed) {
         shoal_books_listed(&job->books, scope, item->listed);
@@ -238,6 +237,7 @@ cursor_take(shoal_job_t *job, shoal_slice_t value, shoal_status_t *status)
     job->cursor = shoal_realloc(job->cursor, value.len);
     memcpy(job->cursor, value.ptr, value.len);
     job->cursor_len = value.len;
+    job->cursors++;
     return true;
 }
 

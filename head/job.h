@@ -76,6 +76,7 @@ struct shoal_job {
     shoal_output_t *output; // NULL if it collects nothing
     char *cursor;           // of discover, owned msgpack; NULL: none
     size_t cursor_len;
+    uint32_t cursors;    // how many came
     uint32_t link_first; // shards that wait for the stage link
     uint64_t shards;     // prepare, map and link, as discovered
     uint64_t retried;

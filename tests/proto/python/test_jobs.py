@@ -190,6 +190,24 @@ class WholeJob(WireTest):
         self.assertEqual(sorted(a["n"] for a in maps), [1, 2, 3])
         self.assertEqual(event.detail["shards"]["total"], 3)
 
+    #
+    def test_what_a_new_attempt_of_discover_says_again_is_not_filtered_twice(self):
+        worker, client = self.worker(slots=1, window=1), self.client()
+        job = self.submitted(client)
+        worker.answer(worker.call("check"))
+        first = worker.call("discover")
+        part = [{"scope": 2, "name": "b"}, {"scope": 2, "filtered": 3}]
+        items = [{"scope": 1, "name": "a"}, {"scope": 1, "filtered": 2}, {"cursor": 1}, *part]
+        worker.batch(first, 0, b"".join(map(msgpack.packb, items)), len(items))
+        worker.result(first, FAILED, error_class=TRANSIENT, code=7, reason="gone", batches=1,
+                      records=len(items))
+        worker.items(worker.call("discover"), [*part, {"scope": 2, "listed": 3}, {"cursor": 2},
+                                               {"scope": 1, "filtered": 4},
+                                               {"scope": 1, "listed": 6}])
+        event = worker.serve(client, job)
+        self.assertTrue(event.detail["balanced"], event.detail)
+        self.assertEqual(event.detail["records"]["filtered"], 9)
+
     #
     def test_a_shard_above_its_limit_fails_the_job_with_a_reason(self):
         worker, client = self.worker(), self.client()
