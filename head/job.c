@@ -262,14 +262,35 @@ shoal_job_verdict(const shoal_job_t *job)
     return has_result ? SHOAL_JOB_PARTIAL : SHOAL_JOB_FAILED;
 }
 
+// The limit of records is reached: what has not started shall not, whatever becomes of finish.
+static void
+rest_set_aside(shoal_job_t *job)
+{
+    for (uint32_t i = 0; i < shoal_backlog_end(job->backlog); i++) {
+        const shoal_shard_t *shard = shoal_backlog_at(job->backlog, i);
+        if (shard && (shard->state == SHOAL_SHARD_READY || shard->state == SHOAL_SHARD_DELAYED)) {
+            shoal_backlog_set(job->backlog, i, SHOAL_SHARD_WAITING);
+        }
+    }
+}
+
 static void
 finish_prepare(shoal_job_t *job)
 {
     job->stage = SHOAL_STAGE_FINISH;
+    if (job->is_limited) {
+        rest_set_aside(job);
+    }
     shoal_backlog_set(job->backlog, SHOAL_SHARD_FINISH, SHOAL_SHARD_READY);
 }
 
-// Lets the shards of the stage link go.
+static bool
+is_dead(const shoal_job_t *job, uint32_t index)
+{
+    return shoal_backlog_at(job->backlog, index)->state == SHOAL_SHARD_DEAD;
+}
+
+// Lets the shards of the stage link go, or go down with what they need.
 static void
 link_release(shoal_job_t *job)
 {
@@ -279,7 +300,13 @@ link_release(shoal_job_t *job)
         shoal_shard_t *shard = shoal_backlog_at(job->backlog, index);
         job->link_first = shard->waiters;
         shard->waiters = SHOAL_SHARD_NONE;
-        shoal_backlog_set(job->backlog, index, SHOAL_SHARD_READY);
+        if (shard->needs != SHOAL_SHARD_NONE && is_dead(job, shard->needs)) {
+            shoal_books_bury(&job->books, shoal_backlog_expects(job->backlog, shard));
+            job->dead++;
+            shoal_backlog_set(job->backlog, index, SHOAL_SHARD_DEAD);
+        } else {
+            shoal_backlog_set(job->backlog, index, SHOAL_SHARD_READY);
+        }
     }
 }
 

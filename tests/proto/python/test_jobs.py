@@ -7,7 +7,7 @@ import unittest
 import msgpack
 
 from case import WireTest, shard, spec
-from shoal_wire import (FAILED, FINAL_STATES, TRANSIENT, Late)
+from shoal_wire import (FAILED, FATAL, FINAL_STATES, TRANSIENT, Late)
 
 
 def records_of(args):
@@ -153,6 +153,20 @@ class WholeJob(WireTest):
         self.assertEqual(event.state, "PARTIAL")
         self.assertEqual(event.detail["shards"]["dead"], 2)
 
+    def test_a_dead_prerequisite_takes_shards_of_the_stage_link_with_it(self):
+        worker, client = self.worker(slots=1, window=1), self.client()
+        job = self.submitted(client)
+        worker.start_job([shard(1, stage=1), shard(2, stage=3, needs=1), shard(3),
+                          shard(4, stage=3)])
+        prepare = worker.call("prepare")
+        worker.result(prepare, FAILED, error_class=FATAL, code=7, reason="no")
+        worker.answer(worker.call("map"))
+        link = worker.call("link")
+        self.assertEqual(link.args, {"n": 4})
+        worker.answer(link)
+        event = worker.serve(client, job)
+        self.assertEqual((event.state, event.detail["shards"]["dead"]), ("PARTIAL", 2))
+
     #
     def test_a_new_attempt_of_discover_goes_on_from_the_cursor(self):
         worker, client = self.worker(slots=1, window=1), self.client()
@@ -270,6 +284,20 @@ class WholeJob(WireTest):
         event = worker.serve(client, job)
         self.assertEqual(event.detail["records"]["successful"], 7)
         self.assertTrue(event.detail["limited"])
+
+    def test_nothing_is_read_beyond_the_limit_when_finish_is_tried_again(self):
+        worker, client = self.worker(slots=4, window=8), self.client()
+        job = self.submitted(client, limit=5)
+        worker.start_job([shard(n) for n in range(1, 5)])
+        worker.lines(worker.call("map"), [b"{}"] * 5)
+        finish = worker.call()
+        self.assertEqual(finish.method, "finish")
+        worker.result(finish, FAILED, error_class=TRANSIENT, code=7, reason="gone")
+        again = worker.call(seconds=5.0)
+        self.assertEqual(again.method, "finish")
+        worker.answer(again)
+        event = client.final(job)
+        self.assertEqual((event.state, event.detail["records"]["successful"]), ("SUCCEEDED", 5))
 
     def test_a_job_that_nobody_can_run_says_what_it_waits_for(self):
         client = self.client()
