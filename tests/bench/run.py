@@ -194,17 +194,20 @@ class Server:
 
 @contextlib.contextmanager
 def catalogue_server():
-    """A private PostgreSQL with Debian's settings that holds the database of floor/pggen.py."""
+    """A private PostgreSQL that holds the database of floor/pggen.py."""
+    os.environ.setdefault("SHOAL_BUILD", str(ROOT / "build/release"))
     sys.path.insert(0, str(ROOT / "tests/support"))
     import postgres  # tests/support/postgres.py
-    with postgres.Server(settings={"fsync": "off"}) as server:
+    server = postgres.Postgres(shared_buffers="128MB")
+    try:
         server.sql("create role lab login superuser password 'lab'")
         server.sql("create database lab owner lab")
-        script = run(sys.executable, ROOT / "tests/bench/floor/pggen.py")
-        server.sql(script, database="lab")
+        server.sql(run(sys.executable, ROOT / "tests/bench/floor/pggen.py"), database="lab")
         server.sql("vacuum analyze", database="lab")
         yield Server(f"host=127.0.0.1 port={server.port} user=lab password=lab dbname=lab",
                      f"postgres://lab:lab@127.0.0.1:{server.port}/lab")
+    finally:
+        server.destroy()
 
 
 GROUPS = ("codec", "start", "stream", "postgres", "dispatch", "idle", "million")
@@ -222,7 +225,7 @@ def main():
         print(f"bench: {name}", file=sys.stderr)
         try:
             getattr(bench, name)()
-        except (RuntimeError, subprocess.TimeoutExpired, ValueError, KeyError) as error:
+        except (RuntimeError, AssertionError, subprocess.TimeoutExpired, ValueError, KeyError) as error:
             print(f"bench: {name} could not finish: {error}", file=sys.stderr)
     commit = run("git", "-C", ROOT, "describe", "--always", "--dirty")
     print(f"\n{platform.system()} {platform.machine()}, {os.cpu_count()} cores, commit {commit}, "
