@@ -232,10 +232,13 @@ open_stream(shoal_output_t *output, shoal_status_t *status)
     if (strcmp(output->path, "-") == 0) {
         output->fd = open_standard_output();
     } else {
-        output->fd = open(output->path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
-        if (output->fd >= 0) {
-            (void)fcntl(output->fd, F_SETFL, O_NONBLOCK); // else its reader is waited for
-        }
+        // Else a pipe's reader is waited for, where no signal can end the wait.
+        output->fd = open(output->path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    }
+    if (output->fd < 0 && errno == ENXIO) {
+        return shoal_fail(status, SHOAL_UNAVAILABLE,
+                          "cannot write to \"%s\": nobody reads this pipe; start its reader first",
+                          output->path);
     }
     if (output->fd < 0) {
         return shoal_fail_errno(status, errno, "cannot write to \"%s\"", output->path);

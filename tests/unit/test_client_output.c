@@ -422,6 +422,17 @@ a_pipe_that_is_read_slowly_makes_nobody_wait(void)
     shoal_output_destroy(&output);
 }
 
+static void
+a_pipe_without_a_reader_is_refused_at_once(void)
+{
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    shoal_output_t *output = NULL;
+    CHECK(mkfifo(in_folder("pipe"), 0600) == 0);
+    CHECK_FAILS(shoal_output_open(in_folder("pipe"), "j1", &output, &status), status,
+                SHOAL_UNAVAILABLE);
+    CHECK_SAYS(status.text, "nobody reads");
+}
+
 #define FILE_TEST(name)                                                                            \
     {                                                                                              \
 #name, test_run, setup, teardown, &(test_case_t)                                           \
@@ -453,6 +464,7 @@ main(void)
         FILE_TEST(a_link_in_place_of_the_part_is_not_followed),
         FILE_TEST(a_device_is_written_as_a_stream),
         FILE_TEST(a_pipe_that_is_read_slowly_makes_nobody_wait),
+        FILE_TEST(a_pipe_without_a_reader_is_refused_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
