@@ -361,6 +361,24 @@ on_head_ready(void *ctx, bool is_restart)
 
 // ---- signals
 
+// The job may be the head's already while its number is not known yet: ACCEPTED tells it, and then
+// it is stopped. A private head ends with us, and its jobs with it.
+static bool
+may_have_begun(const run_t *run)
+{
+    return run->result->job > 0 || (!run->local && run->submit_request > 0);
+}
+
+// Sends STOP now, or as soon as the job's number is there.
+static void
+stop_job(run_t *run, uint64_t now_ms)
+{
+    run->stop_ms = now_ms;
+    if (run->result->job > 0) {
+        send_stop(run);
+    }
+}
+
 static void
 take_signal(run_t *run, int number, uint64_t now_ms)
 {
@@ -370,15 +388,14 @@ take_signal(run_t *run, int number, uint64_t now_ms)
         return;
     }
     run->result->signal = number;
-    if (run->result->job == 0 || run->plan->is_watching) { // nothing of ours has begun
+    if (!may_have_begun(run) || run->plan->is_watching) {
         run->is_over = true;
         return;
     }
     shoal_progress_say(run->progress, number == SIGINT
                                           ? "stopping the job; press Ctrl-C again to leave at once"
                                           : "stopping the job");
-    run->stop_ms = now_ms;
-    send_stop(run);
+    stop_job(run, now_ms);
 }
 
 static void
@@ -463,11 +480,8 @@ check_timeout(run_t *run, uint64_t now_ms)
     }
     shoal_progress_say(run->progress, "the job's time is over: stopping it");
     run->is_timed_out = true;
-    run->is_over = run->result->job == 0;
-    run->stop_ms = now_ms;
-    if (!run->is_over) {
-        send_stop(run);
-    }
+    run->is_over = !may_have_begun(run);
+    stop_job(run, now_ms);
 }
 
 // A job that was stopped by its timeout has failed; one that was quicker than STOP has not.

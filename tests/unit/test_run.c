@@ -262,6 +262,33 @@ an_interrupted_job_is_stopped_and_its_part_kept(void)
     shoal_run_result_fini(&result);
 }
 
+// The signal comes after SUBMIT has arrived and before the job's number is known.
+static void
+it_is_interrupted_before_it_is_accepted(scripted_head_t *head, const shoal_message_t *message)
+{
+    switch ((int)message->type) {
+    case SHOAL_MSG_SUBMIT:
+        CHECK(kill(getpid(), SIGINT) == 0);
+        accept_job(head, message);
+        break;
+    case SHOAL_MSG_STOP:
+        scripted_head_event(head, 5, "STOPPED");
+        scripted_head_output_end(head, 5, 0, "STOPPED");
+        break;
+    default: break;
+    }
+}
+
+static void
+a_job_whose_number_is_not_known_yet_is_stopped_too(void)
+{
+    shoal_run_result_t result = run_with(it_is_interrupted_before_it_is_accepted);
+    CHECK_OK(result.status.code == SHOAL_OK, result.status);
+    CHECK(result.signal == SIGINT && !result.was_killed && result.job == 5);
+    assert_string_equal(result.report->state, "STOPPED");
+    shoal_run_result_fini(&result);
+}
+
 static void
 it_takes_too_long(scripted_head_t *head, const shoal_message_t *message)
 {
@@ -395,6 +422,7 @@ main(void)
         RUN_TEST(another_head_does_not_know_the_job),
         RUN_TEST(a_file_that_lacks_a_commit_is_not_called_whole),
         RUN_TEST(an_interrupted_job_is_stopped_and_its_part_kept),
+        RUN_TEST(a_job_whose_number_is_not_known_yet_is_stopped_too),
         RUN_TEST(a_job_beyond_its_time_is_stopped_and_has_failed),
         RUN_TEST(a_job_within_its_time_is_left_alone),
         RUN_TEST(a_second_signal_ends_it_at_once),
