@@ -11,7 +11,8 @@
 
 // One block for the attempt, its method and its arguments: a small call costs one allocation.
 shoal_attempt_t *
-shoal_attempt_new(const shoal_msg_call_t *call, uint32_t batch_bytes, uint32_t record_bytes)
+shoal_attempt_new(const shoal_msg_call_t *call, uint32_t batch_bytes, uint32_t record_bytes,
+                  uint64_t lease_ms)
 {
     assert(call && call->attempt <= UINT32_MAX && call->credit <= UINT32_MAX);
     shoal_attempt_t *attempt = shoal_alloc(sizeof(*attempt) + call->method.len + call->args.len);
@@ -24,6 +25,7 @@ shoal_attempt_new(const shoal_msg_call_t *call, uint32_t batch_bytes, uint32_t r
     attempt->credit_left = (int64_t)call->credit;
     attempt->batch_bytes = batch_bytes;
     attempt->record_bytes = record_bytes;
+    attempt->lease_ms = lease_ms;
     attempt->method = (shoal_slice_t){bytes, call->method.len};
     attempt->args = (shoal_slice_t){bytes + call->method.len, call->args.len};
     if (call->method.len > 0) {

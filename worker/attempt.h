@@ -27,6 +27,7 @@ struct shoal_attempt {
     uint32_t credit;       // bytes, as CALL said
     uint32_t batch_bytes;  // largest payload
     uint32_t record_bytes; // largest record
+    uint64_t lease_ms;     // what a wait without end is worth
     shoal_slice_t method;  // method and args are owned
     shoal_slice_t args;
 
@@ -55,9 +56,9 @@ struct shoal_attempt {
     uint64_t records;
 };
 
-// Copies what `call` has. `batch_bytes` and `record_bytes` are the head's limits.
+// Copies what `call` has. `batch_bytes`, `record_bytes` and `lease_ms` are the head's.
 shoal_attempt_t *shoal_attempt_new(const shoal_msg_call_t *call, uint32_t batch_bytes,
-                                   uint32_t record_bytes);
+                                   uint32_t record_bytes, uint64_t lease_ms);
 void shoal_attempt_destroy(shoal_attempt_t **attempt);
 
 #endif

@@ -45,8 +45,9 @@ struct shoal_call {
                                   shoal_status_t *status);
 
     // Waits until `fd` is ready for `events` (POLLIN | POLLOUT), at most `timeout_ms`
-    // (SHOAL_TIME_NEVER: for ever); an fd of -1 only waits. Counts as progress, ends at once when
-    // the call is cancelled.
+    // (SHOAL_TIME_NEVER: for ever); an fd of -1 only waits. Counts as progress, but one for ever
+    // does so for a lease only and then counts as hung: say how long the answer may take. Ends at
+    // once when the call is cancelled.
     //   SHOAL_CANCELLED  the call was cancelled; stop and fail with this status
     //   SHOAL_TIMEOUT    time is over (class transient)
     //   SHOAL_INVALID    fd is not open

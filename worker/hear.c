@@ -55,6 +55,7 @@ on_welcome(shoal_session_t *session, const heard_t *heard)
     session->head[welcome->head.len] = '\0';
     session->heartbeat_ms = welcome->heartbeat_ms;
     session->liveness_ms = welcome->liveness_ms;
+    session->lease_ms = welcome->lease_ms;
     session->batch_bytes = at_most(welcome->batch_bytes, SHOAL_BATCH_BYTES_MAX);
     session->record_bytes = at_most(welcome->record_bytes, SHOAL_RECORD_BYTES_MAX);
     session->beat_at_ms = heard->now_ms + session->heartbeat_ms;
@@ -172,7 +173,8 @@ on_call(shoal_session_t *session, const heard_t *heard)
         shoal_session_closed(session, "the head acknowledges no results", heard->now_ms);
         return;
     }
-    shoal_attempt_t *attempt = shoal_attempt_new(call, session->batch_bytes, session->record_bytes);
+    shoal_attempt_t *attempt =
+        shoal_attempt_new(call, session->batch_bytes, session->record_bytes, session->lease_ms);
     bool has_room = session->attempts.count < session->attempt_max &&
                     shoal_results_count(session->results) < session->attempt_max;
     shoal_attempts_add(&session->attempts, attempt);

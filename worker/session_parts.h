@@ -31,6 +31,7 @@ struct shoal_session {
     char head[65]; // id of the head that we know; empty: none yet
     uint64_t heartbeat_ms;
     uint64_t liveness_ms;
+    uint64_t lease_ms;
     uint32_t batch_bytes;
     uint32_t record_bytes;
 

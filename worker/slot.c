@@ -134,9 +134,13 @@ wait_for(shoal_slot_t *slot, int fd, short events, uint64_t timeout_ms, shoal_st
     uint64_t now_ms = shoal_clock_ms();
     uint64_t deadline_ms =
         timeout_ms >= SHOAL_TIME_NEVER - now_ms ? SHOAL_TIME_NEVER : now_ms + timeout_ms;
+    // One without end is progress for a lease only: then the head may give the call to another.
+    uint64_t earns_until_ms =
+        deadline_ms == SHOAL_TIME_NEVER ? now_ms + slot->attempt->lease_ms : SHOAL_TIME_NEVER;
     struct pollfd items[2] = {{slot->wake_fd, POLLIN, 0}, {fd, events, 0}};
     for (;;) {
-        int ready = poll(items, 2, until_ms(deadline_ms));
+        int ready =
+            poll(items, 2, until_ms(earns_until_ms < deadline_ms ? earns_until_ms : deadline_ms));
         if (call_is_cancelled(slot)) {
             return fail_cancelled(status);
         }
@@ -147,6 +151,10 @@ wait_for(shoal_slot_t *slot, int fd, short events, uint64_t timeout_ms, shoal_st
             return (items[1].revents & POLLNVAL) == 0 ||
                    shoal_fail_as(status, SHOAL_FATAL, SHOAL_INVALID,
                                  "cannot wait for descriptor %d: it is not open", fd);
+        }
+        if (earns_until_ms != SHOAL_TIME_NEVER && shoal_clock_ms() >= earns_until_ms) {
+            set_waiting(slot, false);
+            earns_until_ms = SHOAL_TIME_NEVER;
         }
         if (deadline_ms != SHOAL_TIME_NEVER && shoal_clock_ms() >= deadline_ms) {
             return shoal_fail(status, SHOAL_TIMEOUT, "nothing happened within %llu ms",

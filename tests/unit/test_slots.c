@@ -11,6 +11,7 @@
 
 #define DEADLINE_MS 20000
 #define ACTOR       1
+#define LEASE_MS    30
 
 typedef struct stage {
     probe_t probe;
@@ -46,7 +47,7 @@ attempt_of(uint64_t call, uint64_t actor, const char *method, shoal_slice_t args
                                 .method = shoal_slice_of(method),
                                 .credit = credit,
                                 .args = args};
-    return shoal_attempt_new(&message, 65536, SHOAL_RECORD_BYTES_MAX);
+    return shoal_attempt_new(&message, 65536, SHOAL_RECORD_BYTES_MAX, LEASE_MS);
 }
 
 static shoal_attempt_t *
@@ -359,6 +360,34 @@ waiting_counts_as_progress_and_a_hung_call_does_not(void)
     close_stage(&stage);
 }
 
+// Shows the calls' numbers twice, again and again, until call 1's has grown in between, or not.
+static void
+show_until(stage_t *stage, bool grows)
+{
+    uint64_t first[4] = {0};
+    uint64_t second[4] = {0};
+    uint64_t deadline_ms = shoal_clock_ms() + DEADLINE_MS;
+    do {
+        CHECK(shoal_clock_ms() < deadline_ms);
+        (void)poll(NULL, 0, 1);
+        shoal_slots_progress(stage->slots, record_number, first);
+        shoal_slots_progress(stage->slots, record_number, second);
+    } while ((second[1] > first[1]) != grows);
+}
+
+static void
+a_wait_without_end_is_progress_for_a_lease_only(void)
+{
+    stage_t stage;
+    open_stage(&stage, 1, 10);
+    shoal_attempt_t *hung = submit(&stage, 1, "hang", SHOAL_SLICE_NONE, 0);
+    show_until(&stage, true);
+    show_until(&stage, false);
+    CHECK(!shoal_slots_cancel(stage.slots, hung));
+    CHECK(expect_end(&stage, SHOAL_OUTCOME_CANCELLED) == 1);
+    close_stage(&stage);
+}
+
 TEST_MAIN(TEST(one_slot_runs_calls_in_their_order_on_one_instance),
           TEST(slots_run_calls_at_the_same_time_and_make_an_instance_each_at_most),
           TEST(a_full_queue_and_an_unknown_actor_are_refused),
@@ -368,4 +397,5 @@ TEST_MAIN(TEST(one_slot_runs_calls_in_their_order_on_one_instance),
           TEST(a_queued_call_of_a_dropped_actor_does_not_run),
           TEST(an_actor_told_again_keeps_its_instances_unless_it_is_another),
           TEST(an_instance_that_cannot_be_made_fails_its_call_and_is_tried_again),
-          TEST(actors_are_bounded), TEST(waiting_counts_as_progress_and_a_hung_call_does_not))
+          TEST(actors_are_bounded), TEST(waiting_counts_as_progress_and_a_hung_call_does_not),
+          TEST(a_wait_without_end_is_progress_for_a_lease_only))
