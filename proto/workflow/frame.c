@@ -96,7 +96,9 @@ static const entry_t execution_keys[] = {
 
 static const entry_t config_keys[] = {
     {.key = "loggerLevel", .type = WORD, .words = "DEBUG|INFO|WARN|WARNING|ERROR"},
-    {.key = "raiseOnError", .type = FLAG},
+    {.key = "raiseOnError",
+     .type = FLAG,
+     .note = "has no meaning here: successThreshold says when a job has failed"},
     {.key = "successThreshold", .type = COUNT, .min = 0, .max = 100},
     {.key = "openMetadataServerConfig", .type = OF_CONNECTOR},
     {.key = "config", .type = OF_CONNECTOR},
@@ -239,6 +241,18 @@ check_word(check_t *check, const entry_t *entry, const shoal_node_t *node, shoal
 }
 
 static bool
+check_flag(check_t *check, const entry_t *entry, const shoal_node_t *node, shoal_status_t *status)
+{
+    if (node->kind != SHOAL_NODE_TEXT || !is_one_of(node->text, "true|false|yes|no|on|off")) {
+        return wrong_type(check, node, "true or false", status);
+    }
+    if (entry->note) {
+        warn(check, node, entry->note);
+    }
+    return true;
+}
+
+static bool
 unknown_key(check_t *check, const entry_t *table, const shoal_node_t *node, shoal_status_t *status)
 {
     const char *names[KEYS_MAX + 1];
@@ -298,10 +312,7 @@ check_entry(check_t *check, const entry_t *entry, const shoal_node_t *node, shoa
     case WORD: return check_word(check, entry, node, status);
     case COUNT:
     case NUMBER: return check_number(check, entry, node, status);
-    case FLAG:
-        return (node->kind == SHOAL_NODE_TEXT &&
-                is_one_of(node->text, "true|false|yes|no|on|off")) ||
-               wrong_type(check, node, "true or false", status);
+    case FLAG: return check_flag(check, entry, node, status);
     case MAP: return check_map(check, entry->inside, node, status);
     case STEPS: return check_steps(check, entry, node, status);
     case OTHER: warn(check, node, entry->note); return true;

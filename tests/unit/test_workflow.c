@@ -336,8 +336,11 @@ keys_without_meaning_here_are_warnings(void)
 {
     shoal_workflow_t *workflow = parse(SMALL "stage: {type: table-usage}\n"
                                              "ingestionPipelineFQN: a.b\n"
-                                             "bulkSink:\n");
-    CHECK(shoal_workflow_warning_count(workflow) == 2);
+                                             "bulkSink:\n"
+                                             "workflowConfig: {raiseOnError: true}\n");
+    CHECK(shoal_workflow_warning_count(workflow) == 3);
+    CHECK_SAYS(shoal_workflow_warning(workflow, 2),
+               "w.yaml:6: workflowConfig.raiseOnError: has no");
     CHECK_SAYS(shoal_workflow_warning(workflow, 0), "w.yaml:3: stage: has no meaning here");
     CHECK_SAYS(shoal_workflow_warning(workflow, 1), "w.yaml:4: ingestionPipelineFQN: ");
     shoal_workflow_destroy(&workflow);
