@@ -73,8 +73,7 @@ shoal_random_id(char id[SHOAL_RANDOM_ID_SIZE])
 static bool
 is_loopback(const char *host)
 {
-    return strncmp(host, "127.", 4) == 0 || strncmp(host, "localhost:", 10) == 0 ||
-           strncmp(host, "[::1]:", 6) == 0;
+    return strncmp(host, "127.", 4) == 0 || strncmp(host, "localhost:", 10) == 0;
 }
 
 // A connection to an ipc path that is not there would be tried for ever; say it at once instead.
@@ -382,9 +381,7 @@ receive_all(shoal_session_t *session, shoal_status_t *status)
         session->heard_ms = session->now_ms;
         shoal_message_t message;
         if (!shoal_parcel_decode(&session->parcel, &message, status)) {
-            bool is_unknown = status->code == SHOAL_UNSUPPORTED &&
-                              !shoal_message_is_known((int)message.type) && message.type != 0;
-            if (is_unknown) { // of a newer minor version
+            if (shoal_parcel_is_unknown(&session->parcel, &message)) { // of a newer minor version
                 shoal_status_clear(status);
                 continue;
             }

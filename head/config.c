@@ -237,10 +237,10 @@ shoal_config_check_endpoint(const char *endpoint, bool insecure_loopback, shoal_
             "have yet; use ipc://, or --insecure-loopback on 127.0.0.1 for tests",
             endpoint);
     }
-    if (!starts_with(endpoint, "tcp://127.0.0.1:") && !starts_with(endpoint, "tcp://[::1]:")) {
+    if (!starts_with(endpoint, "tcp://127.0.0.1:")) {
         return shoal_fail(status, SHOAL_UNSUPPORTED,
-                          "refusing to listen on \"%s\": --insecure-loopback is for 127.0.0.1 and "
-                          "[::1] only",
+                          "refusing to listen on \"%s\": --insecure-loopback is for 127.0.0.1 "
+                          "only",
                           endpoint);
     }
     return true;

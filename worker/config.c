@@ -286,13 +286,8 @@ starts_with(const char *text, const char *prefix)
 static const char *
 loopback_port(const char *endpoint)
 {
-    static const char *const hosts[] = {"tcp://127.0.0.1:", "tcp://[::1]:"};
-    for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
-        if (starts_with(endpoint, hosts[i])) {
-            return endpoint + strlen(hosts[i]);
-        }
-    }
-    return NULL;
+    static const char loopback[] = "tcp://127.0.0.1:";
+    return starts_with(endpoint, loopback) ? endpoint + sizeof(loopback) - 1 : NULL;
 }
 
 // Digits only: the library takes "PORT;HOST:PORT" for a source and another target.
@@ -325,8 +320,8 @@ shoal_worker_config_check_endpoint(const char *endpoint, bool insecure_loopback,
     const char *port = loopback_port(endpoint);
     if (!port) {
         return shoal_fail(status, SHOAL_UNSUPPORTED,
-                          "refusing to connect to \"%s\": --insecure-loopback is for 127.0.0.1 and "
-                          "[::1] only",
+                          "refusing to connect to \"%s\": --insecure-loopback is for 127.0.0.1 "
+                          "only",
                           endpoint);
     }
     return is_port(port) ||
