@@ -7,8 +7,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "proto/base/alloc.h"
+#include "proto/base/utf8.h"
 
 const char *
 shoal_text_count(uint64_t count, char text[SHOAL_TEXT_SIZE])
@@ -59,22 +61,44 @@ shoal_text_bytes(uint64_t bytes, char text[SHOAL_TEXT_SIZE])
     return text;
 }
 
-void
-shoal_text_append_safe(shoal_buffer_t *out, const char *text)
+// The bytes of the character at `text`, at least 1. False: a terminal must not see it, because it is
+// a control character (C0, DEL, C1) or no UTF-8.
+static bool
+character_at(const char *text, size_t *ret_len)
 {
-    for (const char *at = text; *at; at++) {
-        unsigned char byte = (unsigned char)*at;
-        shoal_buffer_append_byte(out, byte < 0x20 || byte == 0x7f ? '?' : *at);
+    size_t len = shoal_utf8_len((shoal_slice_t){text, strnlen(text, 4)});
+    const unsigned char *bytes = (const unsigned char *)text;
+    *ret_len = len > 0 ? len : 1;
+    switch (len) {
+    case 0: return false;
+    case 1: return bytes[0] >= 0x20 && bytes[0] != 0x7f;
+    case 2: return bytes[0] != 0xc2 || bytes[1] >= 0xa0;
+    default: return true;
     }
 }
 
-// Characters of UTF-8 text: a column is wide by these, not by bytes.
+void
+shoal_text_append_safe(shoal_buffer_t *out, const char *text)
+{
+    size_t len = 0;
+    for (const char *at = text; *at; at += len) {
+        if (character_at(at, &len)) {
+            shoal_buffer_append(out, at, len);
+        } else {
+            shoal_buffer_append_byte(out, '?');
+        }
+    }
+}
+
+// Characters of text: a column is wide by these, not by bytes.
 static size_t
 width_of(const char *text)
 {
     size_t width = 0;
-    for (const char *at = text; *at; at++) {
-        width += ((unsigned char)*at & 0xc0U) != 0x80U;
+    size_t len = 0;
+    for (const char *at = text; *at; at += len) {
+        (void)character_at(at, &len);
+        width++;
     }
     return width;
 }

@@ -247,6 +247,19 @@ an_event_without_detail_is_a_report_of_zeros(void)
 }
 
 static void
+no_control_character_reaches_a_terminal(void)
+{
+    shoal_buffer_t out = SHOAL_BUFFER_INIT;
+    shoal_text_append_safe(&out, "a\x1b[2J\x7f|\xc2\x80\xc2\x9b"
+                                 "31m\xc2\x9f|\x9b|\xc3|");
+    assert_string_equal(shoal_buffer_text(&out), "a?[2J?|??31m?|?|?|");
+    shoal_buffer_clear(&out);
+    shoal_text_append_safe(&out, "\xc2\xa0\xc3\xa9\xe6\x97\xa5\xf0\x9f\x90\x9f");
+    assert_string_equal(shoal_buffer_text(&out), "\xc2\xa0\xc3\xa9\xe6\x97\xa5\xf0\x9f\x90\x9f");
+    shoal_buffer_fini(&out);
+}
+
+static void
 numbers_are_written_for_people(void)
 {
     char text[SHOAL_TEXT_SIZE];
@@ -535,6 +548,7 @@ json_comes_without_a_report_and_with_bytes_that_are_no_text(void)
 TEST_MAIN(TEST(a_report_has_what_the_event_said), TEST(a_detail_cut_anywhere_is_refused),
           TEST(a_detail_with_any_byte_changed_does_no_harm),
           TEST(an_event_without_detail_is_a_report_of_zeros), TEST(numbers_are_written_for_people),
+          TEST(no_control_character_reaches_a_terminal),
           TEST(a_table_has_straight_columns_and_harmless_cells), TEST(progress_says_how_far_it_is),
           TEST(without_a_terminal_a_line_comes_every_five_seconds),
           TEST(on_a_terminal_one_line_is_drawn_again_and_taken_away),
