@@ -4,6 +4,7 @@
 
 #include "worker/discovery.h"
 
+#include "proto/base/utf8.h"
 #include "proto/record/cursor.h"
 #include "proto/record/writer.h"
 #include "proto/wire/message.h"
@@ -15,9 +16,7 @@ static shoal_slice_t
 bounded(const char *text)
 {
     shoal_slice_t slice = shoal_slice_of(text);
-    if (slice.len > NAME_MAX_BYTES) {
-        slice.len = NAME_MAX_BYTES;
-    }
+    slice.len = shoal_utf8_cut(slice, NAME_MAX_BYTES);
     return slice;
 }
 

@@ -63,3 +63,16 @@ shoal_utf8_prefix(shoal_slice_t text)
     }
     return done;
 }
+
+size_t
+shoal_utf8_cut(shoal_slice_t text, size_t limit)
+{
+    if (text.len <= limit) {
+        return text.len;
+    }
+    size_t len = limit;
+    while (len > 0 && is_tail(text.ptr[len])) {
+        len--;
+    }
+    return len;
+}

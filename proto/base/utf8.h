@@ -16,4 +16,7 @@ size_t shoal_utf8_len(shoal_slice_t text);
 // How many bytes at the start of `text` are well-formed UTF-8; all of it: `text.len`.
 size_t shoal_utf8_prefix(shoal_slice_t text);
 
+// The length of the longest start of `text` that has at most `limit` bytes and cuts no character.
+size_t shoal_utf8_cut(shoal_slice_t text, size_t limit);
+
 #endif

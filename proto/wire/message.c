@@ -10,6 +10,7 @@
 
 #include <assert.h>
 
+#include "proto/base/utf8.h"
 #include "proto/record/cursor.h"
 #include "proto/record/writer.h"
 
@@ -120,20 +121,6 @@ shoal_header_decode(shoal_slice_t header, shoal_message_type_t *ret_type, uint8_
     return true;
 }
 
-// The longest prefix of at most `limit` bytes that does not cut a UTF-8 sequence.
-static size_t
-cut_length(shoal_slice_t text, uint64_t limit)
-{
-    if (text.len <= limit) {
-        return text.len;
-    }
-    size_t len = (size_t)limit;
-    while (len > 0 && ((unsigned char)text.ptr[len] & 0xc0U) == 0x80U) {
-        len--;
-    }
-    return len;
-}
-
 // True if the field is to be written.
 static bool
 field_is_set(const shoal_field_info_t *field, const void *at)
@@ -162,7 +149,7 @@ field_encode(const shoal_field_info_t *field, const void *at, shoal_buffer_t *ou
         break;
     case SHOAL_KIND_FLAG: shoal_write_bool(out, *(const bool *)at); break;
     case SHOAL_KIND_TEXT:
-        shoal_write_str(out, (shoal_slice_t){slice->ptr, cut_length(*slice, field->limit)});
+        shoal_write_str(out, (shoal_slice_t){slice->ptr, shoal_utf8_cut(*slice, field->limit)});
         break;
     case SHOAL_KIND_ANY:
         assert(slice->len > 0 && slice->len <= field->limit);

@@ -68,5 +68,16 @@ the_first_wrong_byte_is_found_at_any_place(void)
     CHECK(shoal_utf8_prefix(SHOAL_SLICE_NONE) == 0);
 }
 
+static void
+a_cut_is_between_characters(void)
+{
+    CHECK(shoal_utf8_cut(SHOAL_SLICE("ab\xc3\xa9"), 4) == 4);
+    CHECK(shoal_utf8_cut(SHOAL_SLICE("ab\xc3\xa9"), 3) == 2);
+    CHECK(shoal_utf8_cut(SHOAL_SLICE("\xf0\x9f\x90\x9f!"), 4) == 4);
+    CHECK(shoal_utf8_cut(SHOAL_SLICE("\xf0\x9f\x90\x9f!"), 3) == 0);
+    CHECK(shoal_utf8_cut(SHOAL_SLICE_NONE, 3) == 0);
+}
+
 TEST_MAIN(TEST(every_character_is_well_formed_and_nothing_else),
-          TEST(four_bytes_end_at_the_last_plane), TEST(the_first_wrong_byte_is_found_at_any_place))
+          TEST(four_bytes_end_at_the_last_plane), TEST(the_first_wrong_byte_is_found_at_any_place),
+          TEST(a_cut_is_between_characters))
