@@ -4,12 +4,15 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "connectors/connector.h"
 #include "connectors/patterns.h"
 #include "proto/base/alloc.h"
 #include "proto/record/cursor.h"
 #include "proto/record/fqn.h"
+
+#define PART_BYTES 128 // of a condition's path, with the NUL
 
 static const shoal_option_t options[] = {
     {.path = "kinds",
@@ -63,11 +66,28 @@ close_filter(void *processor)
     free(filter);
 }
 
+// The bytes of the longest name in the path.
+static size_t
+longest_part(const char *path)
+{
+    size_t longest = 0;
+    while (*path) {
+        size_t len = strcspn(path, ".");
+        longest = len > longest ? len : longest;
+        path += len + (path[len] == '.');
+    }
+    return longest;
+}
+
 static bool
 add_condition(void *ctx, const shoal_options_t *element, shoal_status_t *status)
 {
     filter_t *filter = ctx;
     shoal_patterns_t *patterns = NULL;
+    if (longest_part(shoal_options_text(element, "field")) >= PART_BYTES) {
+        return shoal_fail_key(status, shoal_options_key(element, "field"),
+                              "a name in the path has more than %d bytes", PART_BYTES - 1);
+    }
     if (!shoal_patterns_new(element, "pattern", &patterns, status)) {
         return false;
     }
@@ -130,7 +150,7 @@ find_text(shoal_slice_t record, const char *path, char number[32])
     shoal_slice_t value = record;
     shoal_slice_t text = SHOAL_SLICE_NONE;
     for (const char *at = path; *at;) {
-        char name[128];
+        char name[PART_BYTES];
         size_t len = strcspn(at, ".");
         (void)snprintf(name, sizeof(name), "%.*s", (int)len, at);
         if (!shoal_map_find(value, name, &value)) {

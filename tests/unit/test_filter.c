@@ -184,6 +184,29 @@ a_wrong_condition_is_blamed(void)
 }
 
 static void
+a_name_too_long_to_look_for_is_blamed(void)
+{
+    char field[160] = "stats.";
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    shoal_buffer_t section = SHOAL_BUFFER_INIT;
+    shoal_options_t *options = NULL;
+    void *filter = NULL;
+    memset(field + 6, 'x', 127);
+    CHECK(keeps_if(field, NULL, ".*")); // the longest one
+    field[6 + 127] = 'x';
+    shoal_write_map(&section, 1);
+    shoal_write_text(&section, "conditions");
+    shoal_write_map(&section, 2);
+    shoal_write_text(&section, "field");
+    shoal_write_text(&section, field);
+    shoal_write_text(&section, "pattern");
+    write_pattern(&section, ".*", NULL);
+    CHECK_FAILS(open_filter(&section, &options, &filter, &status), status, SHOAL_INVALID);
+    assert_string_equal(status.key, "processor.config.conditions.field");
+    shoal_options_destroy(&options);
+}
+
+static void
 a_record_that_is_none_is_survived(void)
 {
     shoal_status_t status = SHOAL_STATUS_INIT;
@@ -206,4 +229,4 @@ a_record_that_is_none_is_survived(void)
 
 TEST_MAIN(TEST(names_fqns_and_kinds_are_looked_at), TEST(columns_are_looked_at_one_by_one),
           TEST(conditions_look_at_fields), TEST(a_wrong_condition_is_blamed),
-          TEST(a_record_that_is_none_is_survived))
+          TEST(a_name_too_long_to_look_for_is_blamed), TEST(a_record_that_is_none_is_survived))
