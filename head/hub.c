@@ -668,8 +668,7 @@ static void
 unreadable(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *message,
            const shoal_status_t *why)
 {
-    const unsigned char *header = zmq_msg_data(&hub->parcel.header); // eight bytes, if unsupported
-    bool is_new_message = why->code == SHOAL_UNSUPPORTED && header[2] == SHOAL_WIRE_MAJOR;
+    bool is_new_message = shoal_parcel_is_unknown(&hub->parcel, message);
     if (is_new_message && peer->state != SHOAL_PEER_NEW) {
         shoal_peer_hear(hub->peers, peer, hub->now_ms);
         error_send(hub, peer, (int)message->type, 0, /*closing=*/false, why);

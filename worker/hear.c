@@ -251,9 +251,8 @@ rule_find(shoal_message_type_t type)
 // What cannot be read is answered; all but an unknown message ends the connection.
 static void
 refuse(shoal_session_t *session, const shoal_status_t *status, shoal_message_type_t type,
-       uint64_t now_ms)
+       bool closing, uint64_t now_ms)
 {
-    bool closing = status->code != SHOAL_UNSUPPORTED || type == 0;
     shoal_log(session->log, SHOAL_LOG_WARN, "LINK-BAD-MESSAGE", "message=%s reason=\"%s\"",
               shoal_message_name((int)type), status->text);
     shoal_session_say_error(session, status, (uint64_t)type, closing, now_ms);
@@ -272,14 +271,14 @@ shoal_session_take(shoal_session_t *session, shoal_parcel_t *parcel, uint64_t no
     shoal_message_t message;
     session->heard_ms = now_ms;
     if (!shoal_parcel_decode(parcel, &message, &status)) {
-        refuse(session, &status, message.type, now_ms);
+        refuse(session, &status, message.type, !shoal_parcel_is_unknown(parcel, &message), now_ms);
         return;
     }
     const rule_t *rule = rule_find(message.type);
     if (!rule) {
         (void)shoal_fail(&status, SHOAL_PROTOCOL, "%s is not for a worker",
                          shoal_message_name((int)message.type));
-        refuse(session, &status, message.type, now_ms);
+        refuse(session, &status, message.type, /*closing=*/true, now_ms);
         return;
     }
     if (session->state == SHOAL_SESSION_READY ? message.type != SHOAL_MSG_WELCOME

@@ -121,6 +121,15 @@ shoal_header_decode(shoal_slice_t header, shoal_message_type_t *ret_type, uint8_
     return true;
 }
 
+bool
+shoal_header_is_ours(shoal_slice_t header)
+{
+    return header.len == SHOAL_WIRE_HEADER_SIZE &&
+           (unsigned char)header.ptr[0] == SHOAL_WIRE_MAGIC_0 &&
+           (unsigned char)header.ptr[1] == SHOAL_WIRE_MAGIC_1 &&
+           (unsigned char)header.ptr[2] == SHOAL_WIRE_MAJOR;
+}
+
 // True if the field is to be written.
 static bool
 field_is_set(const shoal_field_info_t *field, const void *at)

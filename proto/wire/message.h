@@ -91,6 +91,9 @@ void shoal_header_encode(shoal_message_type_t type, unsigned char header[SHOAL_W
 SHOAL_MUST_CHECK bool shoal_header_decode(shoal_slice_t header, shoal_message_type_t *ret_type,
                                           uint8_t *ret_minor, shoal_status_t *status);
 
+// Whether a header frame is one of this protocol and of our major version.
+bool shoal_header_is_ours(shoal_slice_t header);
+
 // Appends the body of `message` to `out`. Values beyond their limits are a programmer's error,
 // except TEXT, which is cut at its limit (between characters).
 void shoal_body_encode(const shoal_message_t *message, shoal_buffer_t *out);

@@ -114,6 +114,13 @@ shoal_parcel_decode(shoal_parcel_t *parcel, shoal_message_t *ret_message, shoal_
     return shoal_body_decode(frame_slice(&parcel->body), ret_message, status);
 }
 
+bool
+shoal_parcel_is_unknown(shoal_parcel_t *parcel, const shoal_message_t *message)
+{
+    return shoal_header_is_ours(frame_slice(&parcel->header)) &&
+           !shoal_message_is_known((int)message->type);
+}
+
 static shoal_sent_t
 why_not_sent(void)
 {

@@ -56,6 +56,10 @@ shoal_received_t shoal_parcel_receive(void *socket, bool is_router, shoal_parcel
 SHOAL_MUST_CHECK bool shoal_parcel_decode(shoal_parcel_t *parcel, shoal_message_t *ret_message,
                                           shoal_status_t *status);
 
+// The message could not be decoded because its number is unknown, in our own major version: it is
+// answered, and the connection goes on.
+bool shoal_parcel_is_unknown(shoal_parcel_t *parcel, const shoal_message_t *message);
+
 typedef enum shoal_sent {
     SHOAL_SENT,
     SHOAL_SENT_FULL, // the peer's queue is full (EAGAIN); nothing was sent

@@ -460,6 +460,11 @@ a_head_that_sends_nonsense_is_told_and_dialed_again(void)
     CHECK(zmq_send(head->socket, "\x80", 1, 0) >= 0);
     error = &fake_head_expect(head, SHOAL_MSG_ERROR)->error;
     CHECK(!error->closing && error->code == SHOAL_UNSUPPORTED && error->refers == 999);
+    CHECK(zmq_send(head->socket, head->peer, head->peer_len, ZMQ_SNDMORE) >= 0);
+    CHECK(zmq_send(head->socket, "SH\x01\x00\x00\x00\x00\x00", 8, ZMQ_SNDMORE) >= 0);
+    CHECK(zmq_send(head->socket, "\x80", 1, 0) >= 0);
+    error = &fake_head_expect(head, SHOAL_MSG_ERROR)->error;
+    CHECK(!error->closing && error->code == SHOAL_UNSUPPORTED); // 0 is a number as any other
     stop(&worker);
 }
 
