@@ -8,6 +8,8 @@
 //  32 attempt 36 records   40 checksum of the payload
 //  48 zero                 56 checksum of bytes 0 to 55
 //
+// The checksums are XXH3's of 64 bits, as the xxhash library has them: not for secrets.
+//
 // A write that fails leaves the segment's length as it was (what it had begun is cut off), so the
 // same batches are written to the same place when they are tried again.
 
@@ -25,7 +27,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "head/checksum.h"
+#include <xxhash.h>
+
 #include "proto/base/alloc.h"
 
 #define LOCK_NAME      "spool.lock"
@@ -266,8 +269,8 @@ header_encode(uint64_t job, const shoal_spool_batch_t *batch,
     put_64(header + AT_SEQ, batch->seq);
     put_32(header + AT_ATTEMPT, batch->attempt);
     put_32(header + AT_RECORDS, batch->records);
-    put_64(header + AT_PAYLOAD_SUM, shoal_checksum(batch->payload.ptr, batch->payload.len));
-    put_64(header + AT_HEADER_SUM, shoal_checksum(header, AT_HEADER_SUM));
+    put_64(header + AT_PAYLOAD_SUM, XXH3_64bits(batch->payload.ptr, batch->payload.len));
+    put_64(header + AT_HEADER_SUM, XXH3_64bits(header, AT_HEADER_SUM));
 }
 
 uint32_t
@@ -356,13 +359,13 @@ find_fault(uint64_t job, shoal_spool_place_t place, const unsigned char *header,
     if (memcmp(header, magic, sizeof(magic)) != 0) {
         return "no batch starts there";
     }
-    if (get_64(header + AT_HEADER_SUM) != shoal_checksum(header, AT_HEADER_SUM)) {
+    if (get_64(header + AT_HEADER_SUM) != XXH3_64bits(header, AT_HEADER_SUM)) {
         return "the header's checksum is wrong";
     }
     if (get_32(header + AT_LENGTH) != place.length || get_64(header + AT_JOB) != job) {
         return "another batch is there";
     }
-    if (get_64(header + AT_PAYLOAD_SUM) != shoal_checksum(payload, place.length)) {
+    if (get_64(header + AT_PAYLOAD_SUM) != XXH3_64bits(payload, place.length)) {
         return "the payload's checksum is wrong";
     }
     return NULL;
