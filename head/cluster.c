@@ -242,6 +242,27 @@ shoal_cluster_window(shoal_cluster_t *cluster, shoal_worker_t *worker, uint32_t 
     shoal_worker_refeed(cluster->registry, worker);
 }
 
+// Remembers what the worker may have crashed of: calls start in the order that they were sent in, so
+// what was sent after the first ones, as many as there are slots, was still waiting.
+static void
+casualties_note(shoal_worker_t *worker)
+{
+    uint32_t waiting = worker->running > worker->slots ? worker->running - worker->slots : 0;
+    worker->casualty_count = 0;
+    for (const shoal_attempt_t *attempt = worker->attempts; attempt;
+         attempt = attempt->worker_next) { // the last one first
+        if (waiting > 0) {
+            waiting--;
+        } else if (worker->casualty_count < SHOAL_CASUALTIES_MAX) {
+            if (!worker->casualties) {
+                worker->casualties = shoal_alloc(SHOAL_CASUALTIES_MAX * sizeof(shoal_casualty_t));
+            }
+            worker->casualties[worker->casualty_count++] =
+                (shoal_casualty_t){attempt->call, attempt->number};
+        }
+    }
+}
+
 void
 shoal_cluster_lose(shoal_cluster_t *cluster, shoal_worker_t *worker, shoal_worker_event_t event,
                    const char *why, uint64_t now_ms)
@@ -253,18 +274,13 @@ shoal_cluster_lose(shoal_cluster_t *cluster, shoal_worker_t *worker, shoal_worke
     (void)shoal_fail(&status, SHOAL_UNAVAILABLE, "worker \"%s\" lost: %s", worker->id, why);
     (void)shoal_worker_raise(cluster->registry, worker, event); // first: it gets nothing new
     bool is_polite = event == SHOAL_WORKER_ON_LEAVE;
-    worker->casualty_count = 0;
+    casualties_note(worker);
+    if (is_polite) {
+        worker->casualty_count = 0;
+    }
     while (worker->attempts) {
-        shoal_attempt_t *attempt = worker->attempts;
-        if (!is_polite && worker->casualty_count < SHOAL_CASUALTIES_MAX) {
-            if (!worker->casualties) {
-                worker->casualties = shoal_alloc(SHOAL_CASUALTIES_MAX * sizeof(shoal_casualty_t));
-            }
-            worker->casualties[worker->casualty_count++] =
-                (shoal_casualty_t){attempt->call, attempt->number};
-        }
-        attempt_fail(cluster, attempt, is_polite ? SHOAL_END_RETURNED : SHOAL_END_LOST, &status,
-                     now_ms);
+        attempt_fail(cluster, worker->attempts, is_polite ? SHOAL_END_RETURNED : SHOAL_END_LOST,
+                     &status, now_ms);
     }
     worker->actor_count = 0;
     worker->peer = NULL;
@@ -898,6 +914,7 @@ attempt_start(shoal_cluster_t *cluster, const shoal_choice_t *choice, uint64_t n
     attempt->number = shard->attempt;
     attempt->shard = choice->shard;
     attempt->charge = choice->charge;
+    attempt->is_alone = shard->crashes > 0; // so that nobody else pays if it crashes again
     attempt->draft = draft;
     attempt->credit = credit;
     attempt->job_next = job->attempts;

@@ -306,7 +306,7 @@ class Worker(Peer):
     serve() with a function for each method."""
 
     def __init__(self, endpoint, id="test-worker", slots=2, window=4, classes=("pipeline",),
-                 incarnation=1, running=None, results=None):
+                 incarnation=1, running=None, results=None, last_exit=None):
         super().__init__(endpoint)
         self.actors = {}
         self.seq = 0
@@ -315,6 +315,8 @@ class Worker(Peer):
                       incarnation=incarnation, name="python worker", software="shoal_wire")
         if running:
             fields["running"] = running
+        if last_exit:
+            fields["last_exit"] = last_exit
         self.hello("worker", **fields)
         if results is not None:
             self.seq, self.kept = results.seq, deque(results.kept)

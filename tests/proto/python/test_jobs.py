@@ -167,6 +167,35 @@ class WholeJob(WireTest):
         event = worker.serve(client, job)
         self.assertEqual((event.state, event.detail["shards"]["dead"]), ("PARTIAL", 2))
 
+    #
+    def test_a_shard_that_crashes_its_worker_takes_no_other_with_it(self):
+        def start(process):
+            return self.worker("crasher", slots=2, window=4, incarnation=process, last_exit={
+                "incarnation": process - 1, "pid": 1, "signal": 11} if process > 1 else None)
+
+        worker, client, processes, out, event = start(1), self.client(), 1, [], None
+        job = self.submitted(client)
+        worker.start_job([shard(n, cost=50000) for n in range(1, 5)])
+        while event is None:
+            try:
+                event = client.final(job, 0.001)
+                continue
+            except Late:
+                pass
+            try:
+                out.append(worker.call(seconds=0.4))
+                continue
+            except Late:
+                pass
+            if any(call.args == {"n": 2} for call in out[:2]):
+                processes += 1
+                worker, out = start(processes), []
+            elif out:
+                worker.answer(out.pop(0))
+        self.assertEqual((event.state, processes), ("PARTIAL", 3))
+        self.assertEqual(event.detail["shards"]["dead"], 1, event.detail["errors"])
+        self.assertEqual(event.detail["shards"]["done"], 3)
+
     #
     def test_a_new_attempt_of_discover_goes_on_from_the_cursor(self):
         worker, client = self.worker(slots=1, window=1), self.client()
