@@ -33,7 +33,7 @@
 #define DISPATCH_EVERY   64  // messages: the calls that they lead to leave together
 #define FAREWELL_MS      200 // for the last messages, at the end
 #define STANDSTILL_PART  4   // of the liveness: a turn that is later than that was a standstill
-#define SHUT_MS          10  // from telling a peer to go to shutting its connection
+#define SHUT_MS          100 // from telling a peer to go to shutting its connection
 #define REFUSED_LOGS     5   // lines a second about peers that were refused
 
 typedef struct changed_job {
