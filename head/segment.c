@@ -26,7 +26,6 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
-
 #include <xxhash.h>
 
 #include "proto/base/alloc.h"
