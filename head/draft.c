@@ -13,7 +13,9 @@
 static uint64_t
 room_below(const shoal_outputs_t *outputs, uint64_t ceiling)
 {
-    uint64_t used = outputs->spool_bytes + outputs->unwritten_bytes + outputs->outstanding;
+    // What memory keeps may have to go to the disk.
+    uint64_t used = outputs->spool_bytes + outputs->unwritten_bytes + outputs->kept_bytes +
+                    outputs->outstanding;
     return used < ceiling ? ceiling - used : 0;
 }
 
@@ -142,12 +144,10 @@ shoal_draft_new(shoal_output_t *output, uint64_t call, uint32_t attempt, void *o
     return draft;
 }
 
-// The bytes go to the disk; they stay in memory at least until they are there.
 static void
-write_batch(shoal_draft_t *draft, uint32_t records, zmq_msg_t *message)
+add_batch(shoal_draft_t *draft, uint32_t records, zmq_msg_t *message)
 {
-    shoal_output_t *output = draft->output;
-    shoal_outputs_t *outputs = output->outputs;
+    shoal_outputs_t *outputs = draft->output->outputs;
     size_t size = zmq_msg_size(message);
     if (!draft->pack) {
         draft->pack = shoal_pack_new(draft);
@@ -162,10 +162,7 @@ write_batch(shoal_draft_t *draft, uint32_t records, zmq_msg_t *message)
         .records = records,
         .payload = {zmq_msg_data(&payload->message), size},
     };
-    output->unwritten++;
-    outputs->unwritten++;
-    outputs->unwritten_bytes += size + SHOAL_SPOOL_HEADER_BYTES;
-    shoal_payload_send(outputs, payload);
+    shoal_payload_settle(outputs, payload);
 }
 
 void
@@ -177,7 +174,7 @@ shoal_draft_append(shoal_draft_t *draft, uint32_t records, zmq_msg_t *payload)
     draft->batches++;
     draft->records += records;
     if (draft->output->collects) {
-        write_batch(draft, records, payload);
+        add_batch(draft, records, payload);
         return;
     }
     (void)zmq_msg_close(payload);
@@ -252,7 +249,8 @@ shoal_draft_destroy(shoal_draft_t **draft)
     if ((*draft)->pack) {
         shoal_pack_t *pack = (*draft)->pack;
         for (uint32_t i = 0; i < pack->count; i++) {
-            output->unwritten -= pack->entries[i].segment == 0 ? 1 : 0;
+            const shoal_payload_t *payload = pack->entries[i].payload;
+            output->unwritten -= payload && payload->is_under_way ? 1 : 0;
         }
         shoal_pack_free(output->outputs, pack, false);
     }

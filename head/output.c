@@ -4,9 +4,10 @@
 //
 // A pack is the list of an attempt's batches; it belongs to the draft first and to the commit then,
 // so a commit moves one pointer. A batch costs 24 bytes for as long as its job is kept. A payload
-// holds it in memory: on its way to the disk, kept because a subscriber will want it, or read back
-// for one. The scribe borrows the bytes of a payload that is under way; if the batch is no longer
-// wanted meanwhile, the payload goes on alone (its pack is NULL) and is freed when it comes back.
+// holds it in memory: in place of the disk, on its way there, kept because a subscriber will want
+// it, or read back for one. The scribe borrows the bytes of a payload that is under way; if the
+// batch is no longer wanted meanwhile, the payload goes on alone (its pack is NULL) and is freed when
+// it comes back.
 
 #include <assert.h>
 #include <stdlib.h>
@@ -41,7 +42,7 @@ append_is_back(shoal_outputs_t *outputs, shoal_payload_t *payload)
     shoal_pack_entry_t *entry = &pack->entries[payload->index];
     entry->segment = batch->place.segment;
     entry->offset = batch->place.offset;
-    if (pack->draft) {
+    if (pack->draft && !payload->is_granted) {
         shoal_draft_withhold(pack->draft, entry->length);
     }
     bool is_delivered = pack->commit > 0 && pack->output->subscriptions.first &&
@@ -187,6 +188,7 @@ shoal_outputs_run(shoal_outputs_t *outputs, uint64_t now_ms)
     shoal_outputs_grant(outputs);
     tell_waiting(outputs);
     shoal_outputs_pump(outputs);
+    shoal_outputs_spill(outputs);
     bool is_handed_over =
         !outputs->todo.first || shoal_scribe_send(outputs->scribe, &outputs->todo);
     if (outputs->ready.first) {

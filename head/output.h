@@ -6,13 +6,16 @@
 //
 // A draft holds one attempt's batches, which nobody sees until it is committed: then all of them
 // become the job's next commit, or it is destroyed and none does. Commits stay and can be fetched
-// from any number on until the job's output is destroyed; delivery frees memory only. Every batch is
-// written to the spool by the scribe; it stays in memory as well while the memory limit allows, and
-// is read back when a subscriber needs it.
+// from any number on until the job's output is destroyed. A small job's batches (up to 8 MiB) are
+// kept in memory and touch no disk; all others are written to the spool by the scribe as they come,
+// and so are the oldest of the kept ones when these take half of the memory limit. A written batch
+// stays in memory as well until it is delivered, while the limit allows, and is read back when a
+// subscriber needs it. Without a journal no batch outlives its head.
 //
-// Bounds: an attempt may send as many bytes as it was granted, and is granted what it sent again
-// once that is written. When the spool has no room left the grants stop (the job waits for "disk");
-// a share of the limit is kept back for one attempt at a time, so that something can always commit.
+// Bounds: an attempt may send as many bytes as it was granted, and is granted what it sent again at
+// once or, when the memory limit is reached, once that is written. When the spool has no room left
+// the grants stop (the job waits for "disk"); what memory keeps counts as if it were on the disk. A
+// share of the limit is kept back for one attempt at a time, so that something can always commit.
 //
 // An output of a job that collects nothing only counts commits. A commit without batches takes no
 // memory.
@@ -98,7 +101,7 @@ uint64_t shoal_outputs_run(shoal_outputs_t *outputs, uint64_t now_ms);
 typedef struct shoal_outputs_info {
     uint64_t memory_bytes; // payloads in memory
     uint64_t spool_bytes;  // on the disk
-    uint64_t unwritten;    // batches on their way there
+    uint64_t unwritten;    // batches on their way there; not those that memory keeps
     bool is_stalled;       // the disk takes nothing
 } shoal_outputs_info_t;
 shoal_outputs_info_t shoal_outputs_info(const shoal_outputs_t *outputs);

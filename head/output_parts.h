@@ -39,8 +39,17 @@ struct shoal_payload {
     bool is_under_way;     // the scribe has the errand
     bool is_here;          // `message` holds the batch
     bool is_read_back;
+    bool is_kept;    // in the list of those that memory has in place of the disk
+    bool is_granted; // its bytes were granted again when it came
+    shoal_payload_t *next_kept;
+    shoal_payload_t *prev_kept;
     zmq_msg_t message;
 };
+
+typedef struct shoal_payloads {
+    shoal_payload_t *first;
+    shoal_payload_t *last;
+} shoal_payloads_t;
 
 typedef struct shoal_pack_entry {
     uint32_t segment; // 0: not written yet
@@ -69,7 +78,7 @@ struct shoal_draft {
     uint64_t batches;
     uint64_t records;
     int64_t credit;    // bytes it may still send
-    uint64_t withheld; // bytes that were written and not granted again yet
+    uint64_t withheld; // bytes that were taken and not granted again yet
     bool is_waiting;   // in the list of those that have bytes withheld
     shoal_draft_t *next;
     shoal_draft_t *prev;
@@ -115,7 +124,7 @@ struct shoal_output {
     bool is_waiting; // as the hub knows it
     uint64_t commits;
     uint64_t bytes;
-    uint64_t unwritten; // batches
+    uint64_t unwritten; // batches on their way to the disk
     size_t draft_count;
     size_t waiting_count;
     shoal_pack_t **entries; // the commits that have batches, by number
@@ -139,8 +148,10 @@ struct shoal_outputs {
     uint64_t reserve;
     uint64_t memory_bytes;    // of payloads, with their bookkeeping
     uint64_t spool_bytes;     // as the scribe said last
-    uint64_t unwritten;       // batches
+    uint64_t unwritten;       // batches on their way to the disk
     uint64_t unwritten_bytes; // with headers
+    shoal_payloads_t kept;    // oldest first
+    uint64_t kept_bytes;      // as they will be on the disk
     uint64_t outstanding;     // credit of all drafts
     bool is_stalled;
     size_t draft_count;
@@ -176,6 +187,14 @@ shoal_payload_t *shoal_payload_new(shoal_pack_t *pack, uint32_t index, shoal_err
 void shoal_payload_release(shoal_outputs_t *outputs, uint64_t job, shoal_spool_place_t place);
 void shoal_payload_forget(shoal_outputs_t *outputs, uint64_t job);
 
+// Decides where the batch of a new payload goes: memory keeps a small job's in place of the disk,
+// all others are written at once. As long as memory has room its bytes are granted again at once,
+// otherwise when it is written.
+void shoal_payload_settle(shoal_outputs_t *outputs, shoal_payload_t *payload);
+
+// Sends the oldest batches that memory keeps to the disk, many at a time, when they are too many.
+void shoal_outputs_spill(shoal_outputs_t *outputs);
+
 // Puts the errand on the list for the scribe.
 void shoal_payload_send(shoal_outputs_t *outputs, shoal_payload_t *payload);
 
@@ -185,7 +204,7 @@ void shoal_payload_free(shoal_outputs_t *outputs, shoal_payload_t *payload);
 
 // ---- draft.c
 
-// The draft's bytes were written: they may be sent again as soon as there is room for them.
+// The draft's bytes were taken: they may be sent again as soon as there is room for them.
 void shoal_draft_withhold(shoal_draft_t *draft, uint64_t bytes);
 
 // The credit of a new draft: what there is room for, little once many attempts have theirs. 0: no

@@ -10,6 +10,13 @@
 
 #define SMALL_BYTES 4096 // copied: libzmq keeps small ones in a shared buffer of 8 KiB
 
+// What a job sends beyond this is written at once, while it is warm: it will not stay in memory.
+#define SMALL_JOB_BYTES 8388608
+// Parts of the memory limit: above the first of kept batches the oldest go to the disk until the
+// second is left, so that these writes are few and large.
+#define KEEP_SHARE       2
+#define KEEP_SHARE_AFTER 4
+
 // ---- payloads
 
 // What a payload in memory costs, with its bookkeeping.
@@ -74,9 +81,73 @@ shoal_payload_forget(shoal_outputs_t *outputs, uint64_t job)
     shoal_payload_send(outputs, payload);
 }
 
+// What it takes on the disk.
+static uint64_t
+room_of(const shoal_payload_t *payload)
+{
+    return payload->errand.batch.payload.len + SHOAL_SPOOL_HEADER_BYTES;
+}
+
+static void
+write_out(shoal_outputs_t *outputs, shoal_payload_t *payload)
+{
+    payload->pack->output->unwritten++;
+    outputs->unwritten++;
+    outputs->unwritten_bytes += room_of(payload);
+    shoal_payload_send(outputs, payload);
+}
+
+static void
+keep(shoal_outputs_t *outputs, shoal_payload_t *payload)
+{
+    SHOAL_LIST_ADD(&outputs->kept, payload, next_kept, prev_kept);
+    payload->is_kept = true;
+    outputs->kept_bytes += room_of(payload);
+}
+
+static void
+let_go(shoal_outputs_t *outputs, shoal_payload_t *payload)
+{
+    SHOAL_LIST_REMOVE(&outputs->kept, payload, next_kept, prev_kept);
+    payload->is_kept = false;
+    outputs->kept_bytes -= room_of(payload);
+}
+
+void
+shoal_payload_settle(shoal_outputs_t *outputs, shoal_payload_t *payload)
+{
+    const shoal_pack_t *pack = payload->pack;
+    bool has_room = outputs->memory_bytes <= outputs->memory_limit;
+    if (has_room) {
+        payload->is_granted = true;
+        shoal_draft_withhold(pack->draft, payload->errand.batch.payload.len);
+    }
+    if (has_room && pack->output->bytes + pack->bytes <= SMALL_JOB_BYTES) {
+        keep(outputs, payload);
+    } else {
+        write_out(outputs, payload);
+    }
+}
+
+void
+shoal_outputs_spill(shoal_outputs_t *outputs)
+{
+    if (outputs->is_stalled || outputs->kept_bytes <= outputs->memory_limit / KEEP_SHARE) {
+        return;
+    }
+    while (outputs->kept_bytes > outputs->memory_limit / KEEP_SHARE_AFTER) {
+        shoal_payload_t *payload = outputs->kept.first;
+        let_go(outputs, payload);
+        write_out(outputs, payload);
+    }
+}
+
 void
 shoal_payload_free(shoal_outputs_t *outputs, shoal_payload_t *payload)
 {
+    if (payload->is_kept) {
+        let_go(outputs, payload);
+    }
     if (payload->is_here) {
         outputs->memory_bytes -= cost_of(&payload->message);
         (void)zmq_msg_close(&payload->message);

@@ -179,7 +179,7 @@ advance(shoal_subscription_t *subscription, shoal_pack_t *pack)
     if (subscription->index == pack->count) {
         next_commit(subscription, true);
     }
-    if (!batch->payload->is_under_way &&
+    if (batch->segment > 0 && !batch->payload->is_under_way &&
         !shoal_output_is_wanted(pack->output, pack->commit, index)) {
         shoal_payload_free(pack->output->outputs, batch->payload);
     }

@@ -227,7 +227,7 @@ static void
 a_draft_may_end_while_its_batches_are_on_their_way(void)
 {
     bed_t bed;
-    setup(&bed, 0, 0);
+    setup(&bed, /*memory_bytes=*/1, 0);
     shoal_output_t *output = shoal_output_new(bed.outputs, 1, true);
     (void)shoal_output_subscribe(output, &bed.peers[0], 1, 1000000);
     owner_t owner = {0};
@@ -389,6 +389,56 @@ what_memory_has_no_room_for_comes_back_from_the_disk(void)
 }
 
 static void
+a_small_job_touches_no_disk(void)
+{
+    bed_t bed;
+    setup(&bed, /*memory_bytes=*/1000000, 0);
+    shoal_output_t *output = shoal_output_new(bed.outputs, 1, true);
+    (void)shoal_output_subscribe(output, &bed.peers[0], 1, 1000000);
+    owner_t owner = {0};
+    shoal_draft_t *draft = draft_of(output, &owner);
+    append(draft, "one", 65536);
+    append(draft, "two", 65536);
+    (void)shoal_outputs_run(bed.outputs, 0);
+    CHECK(owner.bytes == 2 * 65536ULL); // without waiting for the disk
+    (void)shoal_draft_commit(&draft);
+    (void)shoal_outputs_run(bed.outputs, 0);
+    CHECK(bed.peers[0].pieces == 2);
+    (void)shoal_output_subscribe(output, &bed.peers[1], 1, 1000000); // once more, from memory
+    (void)shoal_outputs_run(bed.outputs, 0);
+    assert_string_equal(log_of(&bed.peers[1]), log_of(&bed.peers[0]));
+    CHECK(is_settled(&bed) && shoal_outputs_info(bed.outputs).spool_bytes == 0);
+    CHECK(folder_count(&bed.folder) == 1); // the lock
+    shoal_output_destroy(&output);
+    CHECK(shoal_outputs_info(bed.outputs).memory_bytes == 0);
+    teardown(&bed);
+}
+
+static void
+the_oldest_batches_go_to_the_disk_many_at_a_time(void)
+{
+    bed_t bed;
+    setup(&bed, /*memory_bytes=*/1000000, 0);
+    shoal_output_t *output = shoal_output_new(bed.outputs, 1, true);
+    (void)shoal_output_subscribe(output, &bed.peers[0], 1, 1U << 30);
+    for (unsigned i = 0; i < 9; i++) {
+        commit_one(output, "batch", 50000);
+    }
+    (void)shoal_outputs_run(bed.outputs, 0);
+    CHECK(is_settled(&bed) && bed.peers[0].pieces == 9);
+    commit_one(output, "batch", 50000);
+    (void)shoal_outputs_run(bed.outputs, 0); // above a half: down to a quarter
+    CHECK(shoal_outputs_info(bed.outputs).unwritten == 6);
+    RUN_UNTIL(&bed, is_settled(&bed));
+    CHECK(shoal_outputs_info(bed.outputs).memory_bytes < 250000); // these were delivered
+    (void)shoal_output_subscribe(output, &bed.peers[1], 1, 1U << 30);
+    RUN_UNTIL(&bed, bed.peers[1].pieces == 10);
+    assert_string_equal(log_of(&bed.peers[1]), log_of(&bed.peers[0]));
+    shoal_output_destroy(&output);
+    teardown(&bed);
+}
+
+static void
 a_subscriber_that_goes_leaves_no_memory_behind(void)
 {
     bed_t bed;
@@ -498,7 +548,7 @@ static void
 a_disk_that_takes_nothing_is_told_and_recovers(void)
 {
     bed_t bed;
-    setup(&bed, 0, /*spool_bytes=*/200000);
+    setup(&bed, /*memory_bytes=*/1, /*spool_bytes=*/200000);
     shoal_output_t *full = shoal_output_new(bed.outputs, 1, true);
     shoal_output_t *other = shoal_output_new(bed.outputs, 2, true);
     owner_t owner = {0};
@@ -571,7 +621,7 @@ static void
 the_outputs_may_go_while_the_disk_is_at_work(void)
 {
     bed_t bed;
-    setup(&bed, 0, 0);
+    setup(&bed, /*memory_bytes=*/1, 0);
     shoal_output_t *output = shoal_output_new(bed.outputs, 1, true);
     owner_t owner = {0};
     shoal_draft_t *draft = draft_of(output, &owner);
@@ -654,6 +704,7 @@ TEST_MAIN(TEST(an_attempts_batches_are_visible_all_or_none),
           TEST(a_peer_that_is_full_is_tried_again_and_one_that_is_gone_is_not),
           TEST(one_turn_is_bounded_and_the_next_goes_on),
           TEST(what_memory_has_no_room_for_comes_back_from_the_disk),
+          TEST(a_small_job_touches_no_disk), TEST(the_oldest_batches_go_to_the_disk_many_at_a_time),
           TEST(a_subscriber_that_goes_leaves_no_memory_behind),
           TEST(grants_follow_what_was_written), TEST(many_attempts_share_the_credit),
           TEST(a_full_spool_stops_grants_but_one_attempt_goes_on),
