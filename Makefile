@@ -18,6 +18,7 @@ PRESET       ?= release
 PREFIX       ?= /usr/local
 JOBS         ?= 2
 FUZZ_SECONDS ?= 60
+CTEST        ?=
 LABELS       ?= ^(unit|proto|e2e|fuzz|docs)$$
 
 configure = cmake --preset $(PRESET) >build/configure.log 2>&1 || { cat build/configure.log; exit 1; }
@@ -37,7 +38,7 @@ test:
 	@deploy/install-deps build test
 	@mkdir -p build && $(configure)
 	@cmake --build --preset $(PRESET)
-	@ctest --test-dir build/release -L '$(LABELS)' -j$(JOBS) --output-on-failure
+	@ctest --test-dir build/release -L '$(LABELS)' -j$(JOBS) --output-on-failure $(CTEST)
 
 bench:
 	@deploy/install-deps build test bench

@@ -104,7 +104,9 @@ fake_head_heartbeat(fake_head_t *head)
     }
     if (!head->is_mute) {
         shoal_message_t beat = {.type = SHOAL_MSG_HEARTBEAT, .heartbeat = {.ack = head->ack}};
-        fake_head_send(head, &beat, SHOAL_SLICE_NONE);
+        // A worker that has gone meanwhile needs no answer; the test sees it by what it expects.
+        (void)shoal_message_send(head->socket, (shoal_slice_t){head->peer, head->peer_len}, &beat,
+                                 NULL, &head->scratch);
     }
 }
 
