@@ -100,15 +100,16 @@ what_discovery_says_again_is_not_filtered_twice(void)
 {
     shoal_books_t books = {0};
     shoal_scope_t *scope = scope_open(&books, 1, "s");
-    shoal_books_filtered(&books, scope, 2, 1, true);
-    shoal_books_filtered(&books, scope, 1, 1, true);
+    shoal_books_filtered(&books, scope, 2, /*by=*/1, /*cursors=*/0);
+    shoal_books_filtered(&books, scope, 1, 1, 0);
     CHECK(scope->filtered == 3);
-    shoal_books_filtered(&books, scope, 2, 2, true); // another attempt, from the start
-    shoal_books_filtered(&books, scope, 1, 2, true);
+    shoal_books_filtered(&books, scope, 2, 2, 0); // another attempt, from the start
+    shoal_books_filtered(&books, scope, 1, 2, 0);
     CHECK(scope->filtered == 3);
-    shoal_books_filtered(&books, scope, 1, 2, true);
+    shoal_books_filtered(&books, scope, 1, 2, 0);
     CHECK(scope->filtered == 4 && books.filtered == 4);
-    shoal_books_filtered(&books, scope, 5, 3, false); // one that goes on from a cursor
+    shoal_books_filtered(&books, scope, 5, 2, 1);
+    shoal_books_filtered(&books, scope, 5, 3, 1); // one that goes on from the cursor
     CHECK(scope->filtered == 9);
     shoal_books_fini(&books);
 }
