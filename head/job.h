@@ -131,7 +131,7 @@ SHOAL_MUST_CHECK bool shoal_job_take_items(shoal_job_t *job, shoal_slice_t items
                                            shoal_status_t *status);
 
 // A running shard is done; its result was counted by shoal_books_take() already.
-void shoal_job_shard_done(shoal_job_t *job, uint32_t shard);
+void shoal_job_shard_done(shoal_job_t *job, uint32_t index);
 
 // Why an attempt ended badly.
 typedef enum shoal_end {
@@ -146,7 +146,7 @@ typedef enum shoal_end {
 // A running shard's attempt has ended otherwise. Returns after how many milliseconds it runs again
 // (0: it is READY now, otherwise DELAYED), or SHOAL_JOB_NO_RETRY: it is dead, and so are the shards
 // that need it. `chance` is a random number for the jitter.
-uint64_t shoal_job_shard_failed(shoal_job_t *job, uint32_t shard, shoal_end_t end,
+uint64_t shoal_job_shard_failed(shoal_job_t *job, uint32_t index, shoal_end_t end,
                                 const shoal_status_t *why, const char *worker, uint64_t chance);
 
 // The worker that ran the shard crashed; `why` names the signal. True if that was once too often:
@@ -155,7 +155,7 @@ bool shoal_job_shard_crashed(shoal_job_t *job, uint32_t shard, const shoal_statu
                              const char *worker);
 
 // Back-off is over, if it still waits.
-void shoal_job_shard_ripe(shoal_job_t *job, uint32_t shard);
+void shoal_job_shard_ripe(shoal_job_t *job, uint32_t index);
 
 // Moves on to the next stage when the present one is over. True: the job is over too, with
 // `end_state`, and the caller ends what runs and calls shoal_job_finish().

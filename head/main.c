@@ -38,7 +38,7 @@ signals_block(void)
     (void)sigemptyset(&signals);
     (void)sigaddset(&signals, SIGTERM);
     (void)sigaddset(&signals, SIGINT);
-    (void)sigprocmask(SIG_BLOCK, &signals, NULL);
+    (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
 }
 
@@ -99,7 +99,7 @@ main(int argc, char **argv)
         (void)puts("shoal-head " SHOAL_VERSION);
         return EXIT_SUCCESS;
     }
-    (void)mallopt(M_ARENA_MAX, ARENAS);
+    (void)mallopt(M_ARENA_MAX, ARENAS); // NOLINT(concurrency-mt-unsafe): no thread yet
     descriptors_raise();
     signals_block();
     return run(&config);

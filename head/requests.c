@@ -4,6 +4,7 @@
 
 #include "head/requests.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -47,16 +48,18 @@ watch_free(shoal_watch_t *watch)
 void
 shoal_watch_drop_peer(shoal_peer_t *peer)
 {
-    while (peer->watches) {
-        watch_free(peer->watches);
+    for (shoal_watch_t *watch; (watch = peer->watches) != NULL;) {
+        watch_free(watch);
+        assert(peer->watches != watch); // it is out of the list
     }
 }
 
 void
 shoal_watch_drop_job(shoal_job_t *job)
 {
-    while (job->watchers) {
-        watch_free(job->watchers);
+    for (shoal_watch_t *watch; (watch = job->watchers) != NULL;) {
+        watch_free(watch);
+        assert(job->watchers != watch);
     }
 }
 

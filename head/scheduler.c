@@ -49,6 +49,7 @@ shoal_scheduler_destroy(shoal_scheduler_t **scheduler)
 static bool
 comes_before(const shoal_job_t *a, const shoal_job_t *b)
 {
+    assert(a && b);
     uint64_t share_a = (uint64_t)a->running_charge * b->spec.weight;
     uint64_t share_b = (uint64_t)b->running_charge * a->spec.weight;
     return share_a < share_b || (share_a == share_b && a->number < b->number);
