@@ -34,7 +34,15 @@
 #define FAREWELL_MS      200 // for the last messages, at the end
 #define STANDSTILL_PART  4   // of the liveness: a turn that is later than that was a standstill
 #define SHUT_MS          100 // from telling a peer to go to shutting its connection
+#define STRANGERS_MAX    64  // that wait to be shut; one more is shut before it has read why
 #define REFUSED_LOGS     5   // lines a second about peers that were refused
+
+// The connection of a stranger that was told to go, and when it is shut.
+typedef struct stranger {
+    int fd;
+    ino_t inode;
+    uint64_t due_ms;
+} stranger_t;
 
 typedef struct changed_job {
     shoal_job_t *job;
@@ -70,6 +78,8 @@ struct shoal_hub {
     shoal_worker_t *owing; // workers whose results were not acknowledged yet
     changed_job_t changed[SHOAL_JOBS_MAX];
     size_t changed_count;
+    stranger_t strangers[STRANGERS_MAX]; // in the order in which they came
+    size_t stranger_count;
     bool outputs_touched;
     bool is_broken;       // the socket
     shoal_buffer_t frame; // for encoding
@@ -366,16 +376,51 @@ hook_waits(void *ctx, uint64_t number, bool is_waiting)
 
 // ---- peers that go
 
-// Shuts the connection of a peer that was told to go, if the descriptor is still its own.
+// Shuts a connection, if the descriptor is still the one that it was.
+static bool
+connection_shut(int fd, ino_t inode)
+{
+    struct stat about;
+    return fd >= 0 && fstat(fd, &about) == 0 && S_ISSOCK(about.st_mode) && about.st_ino == inode &&
+           shutdown(fd, SHUT_RDWR) == 0;
+}
+
 static void
 peer_shut(shoal_peer_t *peer)
 {
-    struct stat about;
     peer->must_shut = false;
-    if (peer->fd >= 0 && fstat(peer->fd, &about) == 0 && S_ISSOCK(about.st_mode) &&
-        about.st_ino == peer->inode) {
-        (void)shutdown(peer->fd, SHUT_RDWR);
-        peer->is_shut = true;
+    peer->is_shut = connection_shut(peer->fd, peer->inode);
+}
+
+// Notes that the connection of somebody who is no peer has to be shut.
+static void
+stranger_note(shoal_hub_t *hub, int fd)
+{
+    struct stat about;
+    if (fd < 0 || fstat(fd, &about) != 0 || !S_ISSOCK(about.st_mode)) {
+        return;
+    }
+    if (hub->stranger_count == STRANGERS_MAX) {
+        (void)connection_shut(fd, about.st_ino);
+        return;
+    }
+    uint64_t due_ms = hub->now_ms + SHUT_MS;
+    hub->strangers[hub->stranger_count++] = (stranger_t){fd, about.st_ino, due_ms};
+    hub->bury_ms = earlier(hub->bury_ms, due_ms);
+}
+
+static void
+strangers_shut(shoal_hub_t *hub)
+{
+    size_t due = 0;
+    while (due < hub->stranger_count && hub->strangers[due].due_ms <= hub->now_ms) {
+        (void)connection_shut(hub->strangers[due].fd, hub->strangers[due].inode);
+        due++;
+    }
+    hub->stranger_count -= due;
+    memmove(hub->strangers, &hub->strangers[due], hub->stranger_count * sizeof(stranger_t));
+    if (hub->stranger_count > 0) {
+        hub->bury_ms = earlier(hub->bury_ms, hub->strangers[0].due_ms);
     }
 }
 
@@ -654,11 +699,7 @@ sender_find(shoal_hub_t *hub)
                                    : SHOAL_SLICE("a peer must not choose its routing id");
     message.error.closing = true;
     (void)shoal_message_send(hub->router, identity, &message, NULL, &hub->frame);
-    int fd = shoal_parcel_fd(&hub->parcel);
-    struct stat about;
-    if (fd >= 0 && fstat(fd, &about) == 0 && S_ISSOCK(about.st_mode)) {
-        (void)shutdown(fd, SHUT_RD);
-    }
+    stranger_note(hub, shoal_parcel_fd(&hub->parcel));
     hub->refused++;
     return NULL;
 }
@@ -985,6 +1026,7 @@ bury_the_dead(shoal_hub_t *hub)
         return;
     }
     hub->bury_ms = SHOAL_TIME_NEVER;
+    strangers_shut(hub);
     shoal_peer_t *peer = shoal_peer_oldest(hub->peers, SHOAL_PEER_GONE);
     while (peer) {
         shoal_peer_t *next = peer->next;

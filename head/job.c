@@ -258,7 +258,8 @@ shoal_job_verdict(const shoal_job_t *job)
     if (!has_failed && is_whole && job->books.error_count == 0) {
         return SHOAL_JOB_SUCCEEDED;
     }
-    bool has_result = job->books.successful > 0 || job->done > 0;
+    bool has_plan = job->spec.plan_only && job->shards > 0;
+    bool has_result = job->books.successful > 0 || job->done > 0 || has_plan;
     return has_result ? SHOAL_JOB_PARTIAL : SHOAL_JOB_FAILED;
 }
 

@@ -383,6 +383,7 @@ a_dead_prerequisite_takes_a_chain_of_any_length_with_it(void)
     world_close(&world);
 }
 
+//
 static void
 a_transient_error_is_retried_with_back_off_and_then_given_up(void)
 {
@@ -407,6 +408,7 @@ a_transient_error_is_retried_with_back_off_and_then_given_up(void)
     world_close(&world);
 }
 
+//
 static void
 a_config_error_fails_the_job_at_once_and_cancels_the_rest(void)
 {
@@ -834,6 +836,7 @@ specifications_that_are_wrong_are_refused_with_the_key(void)
     world_close(&world);
 }
 
+//
 static void
 there_is_room_for_so_many_jobs_and_final_ones_make_room(void)
 {

@@ -171,7 +171,7 @@ def decode(frames, sender="HEAD"):
 class Peer:
     """A DEALER connection to a head that never dials again, so that being dropped is seen."""
 
-    def __init__(self, endpoint):
+    def __init__(self, endpoint, routing_id=None):
         self.context = zmq.Context.instance()
         self.socket = self.context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
@@ -185,6 +185,8 @@ class Peer:
         self.ack = 0  # the largest acknowledgement seen in HEARTBEAT, CALL or ACK
         self.welcome = None
         self.requests = 0
+        if routing_id:
+            self.socket.setsockopt(zmq.ROUTING_ID, routing_id)
         self.socket.connect(endpoint)
 
     def close(self):

@@ -9,7 +9,7 @@ import unittest
 import msgpack
 
 from case import SLOWER, WireTest, spec
-from shoal_wire import (BY_NAME, FRAME_MAX, LIMIT, PROTOCOL, SPECS, UNSUPPORTED, Client, Late,
+from shoal_wire import (BY_NAME, FRAME_MAX, LIMIT, PROTOCOL, SPECS, UNSUPPORTED, Client, Late, Peer,
                         Worker, encode, header)
 
 # One well-formed message for each that a peer may send.
@@ -235,6 +235,22 @@ class Frames(WireTest):
 
 
 class Opening(WireTest):
+    #
+    def test_a_peer_that_chooses_its_routing_id_is_told_and_dropped(self):
+        for name in (b"mine", b"x" * 255):
+            peer = self.keep(Peer(self.the_head.endpoint, routing_id=name))
+            peer.send("HELLO", role="client", id="chooser")
+            self.assert_told(peer, PROTOCOL)
+
+    #
+    def test_who_never_says_hello_is_dropped_after_a_while(self):
+        peer = self.peer()
+        for _ in range(17):
+            peer.send("HEARTBEAT")
+        closing = [peer.expect("ERROR").closing for _ in range(17)]
+        self.assertEqual(closing, [False] * 16 + [True])
+        self.assertTrue(peer.is_dropped())
+
     #
     def test_anything_before_hello_is_told_and_not_dropped(self):
         for name in sorted(set(SAMPLES) - {"HELLO", "ERROR", "BYE"}):

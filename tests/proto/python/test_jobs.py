@@ -461,6 +461,7 @@ class Jobs(WireTest):
         job = self.submitted(client, collect=False)
         self.assertEqual(worker.serve(client, job).state, "SUCCEEDED")
 
+    #
     def test_questions_are_answered(self):
         worker, client = self.worker("asked", slots=3, window=5), self.client()
         job = self.submitted(client, "by name")
