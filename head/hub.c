@@ -400,6 +400,11 @@ stranger_note(shoal_hub_t *hub, int fd)
     if (fd < 0 || fstat(fd, &about) != 0 || !S_ISSOCK(about.st_mode)) {
         return;
     }
+    for (size_t i = 0; i < hub->stranger_count; i++) {
+        if (hub->strangers[i].inode == about.st_ino) {
+            return; // it goes on talking
+        }
+    }
     if (hub->stranger_count == STRANGERS_MAX) {
         (void)connection_shut(fd, about.st_ino);
         return;
