@@ -366,6 +366,17 @@ on_message(shoal_session_t *session, const shoal_message_t *message, shoal_slice
     return true;
 }
 
+// A message of a newer minor version is answered, and nothing else happens.
+static void
+say_unknown(shoal_session_t *session, const shoal_message_t *unknown, const shoal_status_t *why)
+{
+    shoal_message_t answer = {.type = SHOAL_MSG_ERROR};
+    answer.error.code = why->code;
+    answer.error.reason = shoal_slice_of(why->text);
+    answer.error.refers = (uint64_t)unknown->type;
+    (void)send_now(session, &answer, SHOAL_SLICE_NONE); // if the queue is full, so be it
+}
+
 static bool
 receive_all(shoal_session_t *session, shoal_status_t *status)
 {
@@ -382,6 +393,7 @@ receive_all(shoal_session_t *session, shoal_status_t *status)
         shoal_message_t message;
         if (!shoal_parcel_decode(&session->parcel, &message, status)) {
             if (shoal_parcel_is_unknown(&session->parcel, &message)) { // of a newer minor version
+                say_unknown(session, &message, status);
                 shoal_status_clear(status);
                 continue;
             }

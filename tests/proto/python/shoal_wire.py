@@ -410,9 +410,9 @@ class Worker(Peer):
 
 class Head:
     """A head that does nothing by itself: a bound ROUTER whose test takes and sends messages. It
-    remembers one worker, the peer that has said HELLO last."""
+    remembers one peer of one role, the one that has said HELLO last."""
 
-    def __init__(self, endpoint, heartbeat_ms=100, liveness_ms=2000, lease_ms=60000,
+    def __init__(self, endpoint, role="worker", heartbeat_ms=100, liveness_ms=2000, lease_ms=60000,
                  batch_bytes=65536):
         self.context = zmq.Context.instance()
         self.socket = self.context.socket(zmq.ROUTER)
@@ -422,7 +422,8 @@ class Head:
         self.times = dict(heartbeat_ms=heartbeat_ms, liveness_ms=liveness_ms, lease_ms=lease_ms,
                           batch_bytes=batch_bytes, record_bytes=32 << 20)
         self.id = "python-head"
-        self.worker = None
+        self.role = role
+        self.peer = None
         self.hello = None
         self.taken = 0  # RESULTs up to this number are acknowledged
         self.seen = 0  # the last RESULT on this connection, or the last that is acknowledged
@@ -431,23 +432,24 @@ class Head:
         self.inbox = deque()
 
     def close(self):
-        self.socket.close()
+        if not self.socket.closed:
+            self.socket.close()
 
     def send(self, name, payload=None, /, **fields):
-        self.socket.send_multipart([self.worker, *encode(name, payload, **fields)])
+        self.socket.send_multipart([self.peer, *encode(name, payload, **fields)])
 
     def send_frames(self, *frames):
-        self.socket.send_multipart([self.worker, *frames])
+        self.socket.send_multipart([self.peer, *frames])
 
     def take(self, seconds):
-        """The next message of a worker as (identity, Message), heartbeats answered by the way."""
+        """The next message as (identity, Message), heartbeats answered by the way."""
         if not self.socket.poll(int(max(seconds, 0) * 1000)):
             raise Late("no message within %.1f s" % seconds)
         identity, *frames = self.socket.recv_multipart()
-        message = decode(frames, "WORKER")
-        if message.name == "HEARTBEAT" and identity == self.worker and self.answers_heartbeats:
+        message = decode(frames, self.role.upper())
+        if message.name == "HEARTBEAT" and identity == self.peer and self.answers_heartbeats:
             self.send("HEARTBEAT", **({"ack": self.taken} if self.taken else {}))
-        elif message.name == "RESULT" and identity == self.worker:
+        elif message.name == "RESULT" and identity == self.peer:
             if self.seen is not None and message.seq != self.seen + 1:
                 raise WireError("result %d after %d" % (message.seq, self.seen))
             self.seen = message.seq
@@ -479,8 +481,8 @@ class Head:
     def welcome(self, seconds=10.0):
         """Waits for a HELLO and answers it."""
         self.hello = self.expect("HELLO", seconds)
-        self.worker, self.seen = self.sender, self.taken
-        if self.hello.role != "worker":
-            raise WireError("not a worker: %r" % self.hello)
+        self.peer, self.seen = self.sender, self.taken
+        if self.hello.role != self.role:
+            raise WireError("not a %s: %r" % (self.role, self.hello))
         self.send("WELCOME", head=self.id, **self.times)
         return self.hello

@@ -93,10 +93,10 @@ class Registering(WorkerTest):
 
     #
     def test_a_silent_head_is_dialled_again(self):
-        first, incarnation = self.boss.worker, self.boss.hello.incarnation
+        first, incarnation = self.boss.peer, self.boss.hello.incarnation
         self.boss.answers_heartbeats = False
         hello = self.boss.welcome(10 * SLOWER)
-        self.assertNotEqual(self.boss.worker, first)
+        self.assertNotEqual(self.boss.peer, first)
         self.assertEqual(hello.incarnation, incarnation)
 
     #
@@ -133,13 +133,13 @@ class Registering(WorkerTest):
         }
         for what, frames in nonsense.items():
             with self.subTest(what):
-                before = self.boss.worker
+                before = self.boss.peer
                 self.boss.send_frames(*frames)
                 error = self.boss.expect("ERROR", 5 * SLOWER)
                 self.assertIn(error.code, (PROTOCOL, LIMIT, UNSUPPORTED))
                 self.assertTrue(error.closing)
                 self.boss.welcome(10 * SLOWER)
-                self.assertNotEqual(self.boss.worker, before)
+                self.assertNotEqual(self.boss.peer, before)
         self.assertIsNone(self.program.process.poll())
 
     #
