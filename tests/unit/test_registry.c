@@ -139,8 +139,7 @@ offers_that_are_wrong_or_too_much_are_refused(void)
     CHECK_FAILS(shoal_registry_join(registry, &offer, &worker, &status), status, SHOAL_INVALID);
     CHECK_SAYS(status.text, "NUL");
     offer.id = SHOAL_SLICE("w");
-    static const char *const wrong[] = {"\x80", "\x91\x01", "\x91\xa0",
-                                        "\x92\xa1z"};
+    static const char *const wrong[] = {"\x80", "\x91\x01", "\x91\xa0", "\x92\xa1z"};
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         offer.classes = shoal_slice_of(wrong[i]);
         CHECK_FAILS(shoal_registry_join(registry, &offer, &worker, &status), status,
