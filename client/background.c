@@ -35,6 +35,7 @@ typedef struct background {
     char name[64]; // "head", "worker-1a2b"
     char pid_path[PATH_MAX];
     char log_path[PATH_MAX];
+    const char *state_option; // " --state " where it was given, or ""
     int lock_fd;
     int log_fd;
     pid_t pid;
@@ -101,8 +102,9 @@ background_open(background_t *it, shoal_status_t *status)
         (void)!read(it->lock_fd, text, sizeof(text) - 1);
         return shoal_fail(status, SHOAL_EXISTS,
                           "a %s of this state directory is running already (process %.*s); to end "
-                          "it: shoal stop",
-                          it->name, (int)strcspn(text, "\n"), text);
+                          "it: shoal stop%s%s",
+                          it->name, (int)strcspn(text, "\n"), text, it->state_option,
+                          it->state_option[0] ? it->state : "");
     }
     it->log_fd = open(it->log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (it->log_fd < 0) {
@@ -267,9 +269,10 @@ start_head(const shoal_arguments_t *arguments, background_t *it, shoal_status_t 
         bool is_default = !given;
         (void)printf("head: process %ld listens at %s\n  log    %s\n  worker shoal start --address "
                      "%s\n  job    shoal ingest -c FILE --head %s\n  look   shoal status%s%s\n"
-                     "  end    shoal stop\n",
+                     "  end    shoal stop%s%s\n",
                      (long)it->pid, endpoint, it->log_path, endpoint, endpoint,
-                     is_default ? "" : " --head ", is_default ? "" : endpoint);
+                     is_default ? "" : " --head ", is_default ? "" : endpoint, it->state_option,
+                     it->state_option[0] ? it->state : "");
     }
     return done;
 }
@@ -355,8 +358,9 @@ start_worker(const shoal_arguments_t *arguments, background_t *it, shoal_status_
     shoal_session_destroy(&session);
     if (done) {
         (void)printf("worker: process %ld with %s slot%s serves %s\n  log    %s\n  end    shoal "
-                     "stop\n",
-                     (long)it->pid, slots, slot_count == 1 ? "" : "s", address, it->log_path);
+                     "stop%s%s\n",
+                     (long)it->pid, slots, slot_count == 1 ? "" : "s", address, it->log_path,
+                     it->state_option, it->state_option[0] ? it->state : "");
     }
     return done;
 }
@@ -367,7 +371,11 @@ shoal_command_start(const shoal_arguments_t *arguments)
     shoal_status_t status = SHOAL_STATUS_INIT;
     bool is_head = shoal_arguments_has(arguments, "head");
     bool is_worker = shoal_arguments_has(arguments, "address");
-    background_t it = {.lock_fd = -1, .log_fd = -1};
+    background_t it = {
+        .lock_fd = -1,
+        .log_fd = -1,
+        .state_option = shoal_arguments_has(arguments, "state") ? " --state " : "",
+    };
     if (is_head == is_worker) {
         (void)shoal_fail(&status, SHOAL_INVALID,
                          "what is to be started? Give --head, or --address ENDPOINT for a worker");

@@ -315,7 +315,6 @@ show_warnings(const ingest_t *ingest)
 static void
 show_plan(const shoal_report_t *report, shoal_buffer_t *out)
 {
-    static const char *const stages[] = {"?", "prepare", "map", "link"};
     if (report->plan_count == 0) {
         shoal_buffer_append_text(out, "no shards: the source has nothing to read\n");
         return;
@@ -334,7 +333,7 @@ show_plan(const shoal_report_t *report, shoal_buffer_t *out)
         const shoal_report_shard_t *shard = &report->plan[i];
         const char **row = cells + (i + 1) * 5;
         row[0] = shoal_text_count(shard->shard, texts[i][0]);
-        row[1] = stages[shard->stage <= 3 ? shard->stage : 0];
+        row[1] = shoal_summary_stage(shard->stage);
         row[2] = shard->needs ? shoal_text_count(shard->needs, texts[i][1]) : "-";
         row[3] = shoal_text_seconds((double)shard->cost_us / 1e6, texts[i][2]);
         row[4] = shard->title;
@@ -432,6 +431,7 @@ run_job(ingest_t *ingest, shoal_status_t *status)
         .part = result.part,
         .output_bytes = result.output_bytes,
         .is_dry_run = ingest->is_dry_run,
+        .is_plan = ingest->is_validate,
         .has_colour = plan.progress.has_colour,
         .locate = locate,
         .ctx = ingest,
@@ -447,7 +447,12 @@ refuse(ingest_t *ingest, const shoal_status_t *status)
 {
     shoal_complain(status);
     if (ingest->is_json) {
-        const shoal_summary_t summary = {.status = status, .success_threshold = -1};
+        const shoal_summary_t summary = {
+            .status = status,
+            .success_threshold = -1,
+            .is_dry_run = ingest->is_dry_run,
+            .is_plan = ingest->is_validate,
+        };
         shoal_buffer_t object = SHOAL_BUFFER_INIT;
         shoal_status_t ignored = SHOAL_STATUS_INIT;
         shoal_summary_json(&summary, &object);

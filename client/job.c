@@ -106,6 +106,7 @@ job_get(job_t *job, shoal_buffer_t *out, shoal_status_t *status)
         .job = job->number,
         .report = job->report,
         .success_threshold = -1,
+        .is_look = true,
     };
     if (shoal_wants_json(job->arguments)) {
         shoal_summary_json(&summary, out);

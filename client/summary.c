@@ -51,7 +51,7 @@ shoal_summary_state(const shoal_summary_t *summary)
     if (has_failed(summary)) {
         return "FAILED";
     }
-    if (summary->report && shoal_report_is_final(summary->report)) {
+    if (summary->report && (summary->is_look || shoal_report_is_final(summary->report))) {
         return summary->report->state;
     }
     return summary->signal ? "STOPPED" : "FAILED";
@@ -69,6 +69,13 @@ shoal_summary_is_bad_file(const shoal_report_t *report)
         }
     }
     return false;
+}
+
+const char *
+shoal_summary_stage(uint64_t stage)
+{
+    static const char *const stages[] = {"?", "prepare", "map", "link"};
+    return stages[stage <= 3 ? stage : 0];
 }
 
 int
@@ -92,6 +99,36 @@ shoal_summary_exit(const shoal_summary_t *summary)
     return shoal_summary_is_bad_file(summary->report) ? SHOAL_EXIT_USAGE : SHOAL_EXIT_FAILED;
 }
 
+// A job that is looked at and has not ended.
+static bool
+is_going_on(const shoal_summary_t *summary)
+{
+    return summary->is_look && summary->report && !shoal_report_is_final(summary->report);
+}
+
+// True where a share of success says something: there were records, and nothing was cut off that
+// nobody has tried.
+static bool
+has_share(const shoal_summary_t *summary)
+{
+    const shoal_report_t *report = summary->report;
+    const char *state = shoal_summary_state(summary);
+    bool is_good = strcmp(state, "SUCCEEDED") == 0 || strcmp(state, "PARTIAL") == 0;
+    return report->records.total > 0 && is_good;
+}
+
+// Why nobody has looked at the balance, or NULL.
+static const char *
+unlooked_of(const shoal_summary_t *summary)
+{
+    const shoal_report_t *report = summary->report;
+    if (strcmp(report->state, "STOPPED") == 0 ||
+        strcmp(shoal_summary_state(summary), "STOPPED") == 0) {
+        return "the run was stopped";
+    }
+    return report->is_limited ? "--limit cut the run short" : NULL;
+}
+
 static void
 label(shoal_buffer_t *out, const char *text)
 {
@@ -107,7 +144,8 @@ colour_of(const shoal_summary_t *summary, const char *state)
     if (strcmp(state, "SUCCEEDED") == 0) {
         return "\033[1;32m";
     }
-    return strcmp(state, "PARTIAL") == 0 ? "\033[1;33m" : "\033[1;31m";
+    bool is_middling = strcmp(state, "PARTIAL") == 0 || is_going_on(summary);
+    return is_middling ? "\033[1;33m" : "\033[1;31m";
 }
 
 static void
@@ -120,7 +158,8 @@ append_heading(const shoal_summary_t *summary, shoal_buffer_t *out)
     shoal_buffer_append_format(out, ": %s%s%s", colour_of(summary, state), state,
                                summary->has_colour ? "\033[0m" : "");
     if (report) {
-        shoal_buffer_append_format(out, " in %s", shoal_text_seconds(report->seconds, time));
+        shoal_buffer_append_format(out, is_going_on(summary) ? " for %s" : " in %s",
+                                   shoal_text_seconds(report->seconds, time));
     }
     if (summary->is_dry_run) {
         shoal_buffer_append_text(out, ", dry run: nothing was written");
@@ -132,18 +171,22 @@ append_heading(const shoal_summary_t *summary, shoal_buffer_t *out)
 }
 
 static void
-append_records(const shoal_report_t *report, shoal_buffer_t *out)
+append_records(const shoal_summary_t *summary, shoal_buffer_t *out)
 {
+    const shoal_report_t *report = summary->report;
     char n[4][SHOAL_TEXT_SIZE];
     label(out, "records");
-    shoal_buffer_append_format(
-        out, "%s total: %s successful, %s failed, %s filtered (%.*f %% success)\n",
-        shoal_text_count(report->records.total, n[0]),
-        shoal_text_count(report->records.successful, n[1]),
-        shoal_text_count(report->records.failed, n[2]),
-        shoal_text_count(report->records.filtered, n[3]),
-        report->records.failed == 0 ? 0 : 2, // never rounded up to 100
-        floor(shoal_report_success(report) * 100.0) / 100.0);
+    shoal_buffer_append_format(out, "%s total: %s successful, %s failed, %s filtered",
+                               shoal_text_count(report->records.total, n[0]),
+                               shoal_text_count(report->records.successful, n[1]),
+                               shoal_text_count(report->records.failed, n[2]),
+                               shoal_text_count(report->records.filtered, n[3]));
+    if (has_share(summary)) {
+        shoal_buffer_append_format(out, " (%.*f %% success)",
+                                   report->records.failed == 0 ? 0 : 2, // never rounded up to 100
+                                   floor(shoal_report_success(report) * 100.0) / 100.0);
+    }
+    shoal_buffer_append_text(out, "\n");
     for (size_t i = 0; i < report->kind_count; i++) {
         label(out, i == 0 ? "by kind" : "");
         shoal_buffer_append_format(out, "%s ", shoal_text_count(report->kinds[i].count, n[0]));
@@ -177,15 +220,17 @@ is_unbalanced(const shoal_report_book_t *book)
 
 // The balance of promise 6: listed = delivered + filtered + vanished + dead letters.
 static void
-append_books(const shoal_report_t *report, shoal_buffer_t *out)
+append_books(const shoal_summary_t *summary, shoal_buffer_t *out)
 {
-    if (!report->has_books) {
+    const shoal_report_t *report = summary->report;
+    if (!report->has_books || is_going_on(summary)) {
         return;
     }
     char n[3][SHOAL_TEXT_SIZE];
     label(out, "balance");
-    if (report->is_limited) {
-        shoal_buffer_append_text(out, "not looked at: --limit cut the run short\n");
+    const char *cause = unlooked_of(summary);
+    if (cause) {
+        shoal_buffer_append_format(out, "not looked at: %s\n", cause);
         return;
     }
     shoal_buffer_append_format(
@@ -309,6 +354,22 @@ append_output(const shoal_summary_t *summary, shoal_buffer_t *out)
     }
 }
 
+// Where a job that has not ended is, and what keeps it.
+static void
+append_going_on(const shoal_report_t *report, shoal_buffer_t *out)
+{
+    label(out, "stage");
+    shoal_text_append_safe(out, report->stage[0] ? report->stage : "not begun");
+    shoal_buffer_append_format(out, ", %llu shards running%s\n",
+                               (unsigned long long)report->shards.running,
+                               report->is_discovering ? ", more are being found" : "");
+    if (report->wait[0]) {
+        label(out, "waits for");
+        shoal_text_append_safe(out, report->wait);
+        shoal_buffer_append_text(out, "\n");
+    }
+}
+
 void
 shoal_summary_text(const shoal_summary_t *summary, shoal_buffer_t *out)
 {
@@ -317,9 +378,12 @@ shoal_summary_text(const shoal_summary_t *summary, shoal_buffer_t *out)
     if (!is_bad_file) {
         append_heading(summary, out);
     }
+    if (is_going_on(summary)) {
+        append_going_on(report, out);
+    }
     if (report && !is_bad_file && strcmp(report->stage, "check") != 0) {
-        append_records(report, out);
-        append_books(report, out);
+        append_records(summary, out);
+        append_books(summary, out);
     }
     if (report) {
         shoal_summary_warnings(report, out);
@@ -385,11 +449,9 @@ json_errors(const shoal_summary_t *summary)
     return errors;
 }
 
-void
-shoal_summary_json(const shoal_summary_t *summary, shoal_buffer_t *out)
+static json_t *
+json_records(const shoal_report_t *report)
 {
-    static const shoal_report_t nothing;
-    const shoal_report_t *report = summary->report ? summary->report : &nothing;
     json_t *kinds = json_object();
     for (size_t i = 0; i < report->kind_count; i++) {
         (void)json_object_set_new(kinds, report->kinds[i].text, json_count(report->kinds[i].count));
@@ -400,19 +462,116 @@ shoal_summary_json(const shoal_summary_t *summary, shoal_buffer_t *out)
     (void)json_object_set_new(records, "failed", json_count(report->records.failed));
     (void)json_object_set_new(records, "filtered", json_count(report->records.filtered));
     (void)json_object_set_new(records, "by_kind", kinds);
+    return records;
+}
+
+static json_t *
+json_shards(const shoal_report_t *report)
+{
     json_t *shards = json_object();
     (void)json_object_set_new(shards, "total", json_count(report->shards.total));
+    (void)json_object_set_new(shards, "done", json_count(report->shards.done));
+    (void)json_object_set_new(shards, "running", json_count(report->shards.running));
     (void)json_object_set_new(shards, "retried", json_count(report->shards.retried));
     (void)json_object_set_new(shards, "dead", json_count(report->shards.dead));
+    return shards;
+}
+
+static json_t *
+json_warnings(const shoal_report_t *report)
+{
+    json_t *warnings = json_array();
+    for (size_t i = 0; i < report->warning_count; i++) {
+        json_t *entry = json_object();
+        (void)json_object_set_new(entry, "message", json_text(report->warnings[i].text));
+        (void)json_object_set_new(entry, "count", json_count(report->warnings[i].count));
+        (void)json_array_append_new(warnings, entry);
+    }
+    return warnings;
+}
+
+static json_t *
+json_plan(const shoal_report_t *report)
+{
+    json_t *plan = json_array();
+    for (size_t i = 0; i < report->plan_count; i++) {
+        const shoal_report_shard_t *shard = &report->plan[i];
+        json_t *entry = json_object();
+        (void)json_object_set_new(entry, "shard", json_count(shard->shard));
+        (void)json_object_set_new(entry, "stage", json_string(shoal_summary_stage(shard->stage)));
+        (void)json_object_set_new(entry, "needs", json_count(shard->needs));
+        (void)json_object_set_new(entry, "cost_us", json_count(shard->cost_us));
+        (void)json_object_set_new(entry, "title", json_text(shard->title));
+        (void)json_array_append_new(plan, entry);
+    }
+    return plan;
+}
+
+// null where nobody has looked: the run was cut short, stopped or has not ended.
+static json_t *
+json_balanced(const shoal_summary_t *summary)
+{
+    const shoal_report_t *report = summary->report;
+    if (!report || !report->has_books || !shoal_report_is_final(report) || unlooked_of(summary)) {
+        return json_null();
+    }
+    return json_boolean(report->is_balanced);
+}
+
+static json_t *
+json_output(const shoal_summary_t *summary)
+{
+    const char *path = summary->part ? summary->part : summary->output;
+    if (!path || (summary->is_dry_run && !summary->part)) {
+        return json_null();
+    }
+    json_t *output = json_object();
+    (void)json_object_set_new(output, "path", json_text(path));
+    (void)json_object_set_new(output, "bytes", json_count(summary->output_bytes));
+    (void)json_object_set_new(output, "complete", json_boolean(!summary->part));
+    return output;
+}
+
+// What an ingestion tells beside the keys that every result has.
+static void
+json_set_ingestion(const shoal_summary_t *summary, const shoal_report_t *report, json_t *whole)
+{
+    json_t *scopes = json_object();
+    (void)json_object_set_new(scopes, "total", json_count(report->scopes.total));
+    (void)json_object_set_new(scopes, "complete", json_count(report->scopes.complete));
+    (void)json_object_set_new(scopes, "balanced", json_count(report->scopes.balanced));
+    (void)json_object_set_new(whole, "balanced", json_balanced(summary));
+    (void)json_object_set_new(whole, "scopes", scopes);
+    (void)json_object_set_new(whole, "output", json_output(summary));
+    (void)json_object_set_new(whole, "dry_run", json_boolean(summary->is_dry_run));
+    (void)json_object_set_new(whole, "limited", json_boolean(report->is_limited));
+    double rate = shoal_report_rate(report);
+    (void)json_object_set_new(whole, "records_per_second", json_real(isfinite(rate) ? rate : 0.0));
+}
+
+void
+shoal_summary_json(const shoal_summary_t *summary, shoal_buffer_t *out)
+{
+    static const shoal_report_t nothing;
+    const shoal_report_t *report = summary->report ? summary->report : &nothing;
     json_t *whole = json_object();
     (void)json_object_set_new(whole, "job", summary->job ? json_count(summary->job) : json_null());
     (void)json_object_set_new(whole, "state", json_string(shoal_summary_state(summary)));
-    (void)json_object_set_new(whole, "records", records);
-    (void)json_object_set_new(whole, "shards", shards);
+    (void)json_object_set_new(whole, "records", json_records(report));
+    (void)json_object_set_new(whole, "shards", json_shards(report));
     (void)json_object_set_new(whole, "seconds",
                               json_real(isfinite(report->seconds) ? report->seconds : 0.0));
-    double rate = shoal_report_rate(report);
-    (void)json_object_set_new(whole, "records_per_second", json_real(isfinite(rate) ? rate : 0.0));
+    if (summary->is_plan) {
+        (void)json_object_set_new(whole, "plan", json_plan(report));
+        (void)json_object_set_new(whole, "plan_left_out", json_count(report->plan_left_out));
+    } else {
+        json_set_ingestion(summary, report, whole);
+    }
+    if (is_going_on(summary)) {
+        (void)json_object_set_new(whole, "stage", json_text(report->stage));
+        (void)json_object_set_new(whole, "waits_for", json_text(report->wait));
+    }
+    (void)json_object_set_new(whole, "warnings", json_warnings(report));
     (void)json_object_set_new(whole, "errors", json_errors(summary));
     char *text = json_dumps(whole, JSON_COMPACT | JSON_REAL_PRECISION(6));
     if (text) {

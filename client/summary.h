@@ -24,6 +24,8 @@ typedef struct shoal_summary {
     const char *part;             // kept because the run did not end well, or NULL
     uint64_t output_bytes;
     bool is_dry_run;
+    bool is_look; // at a job that may still run: its state is no end, and no failure
+    bool is_plan; // of a validation: JSON has the shards of the plan and no rate
     bool has_colour;
     // Where a key of the workflow stands, as "FILE:LINE: " in `text`, or "".
     void (*locate)(void *ctx, const char *key, char *text, size_t size);
@@ -46,7 +48,11 @@ void shoal_summary_json(const shoal_summary_t *summary, shoal_buffer_t *out);
 int shoal_summary_exit(const shoal_summary_t *summary);
 
 // The state to show: the job's, or FAILED or STOPPED where the run ended before the job did.
+// With is_look it is the job's, whatever it is.
 const char *shoal_summary_state(const shoal_summary_t *summary);
+
+// The name of a planned shard's stage.
+const char *shoal_summary_stage(uint64_t stage);
 
 // True for an error of the check stage that names a key of the workflow file.
 bool shoal_summary_is_bad_file(const shoal_report_t *report);

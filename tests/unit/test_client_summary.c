@@ -500,9 +500,16 @@ static void
 json_is_one_object_with_the_documented_keys(void)
 {
     static const char *const keys[] = {
-        "job", "state", "records", "shards", "seconds", "records_per_second", "errors"};
+        "job",    "state",    "records",  "shards", "seconds", "records_per_second",
+        "errors", "warnings", "balanced", "scopes", "output",  "dry_run",
+        "limited"};
     shoal_report_t *report = full_report("PARTIAL");
-    const shoal_summary_t summary = {.job = 7, .report = report, .success_threshold = -1};
+    report->is_limited = false;
+    const shoal_summary_t summary = {.job = 7,
+                                     .report = report,
+                                     .success_threshold = -1,
+                                     .output = "shop.jsonl",
+                                     .output_bytes = 5000};
     shoal_buffer_t out = SHOAL_BUFFER_INIT;
     shoal_summary_json(&summary, &out);
     CHECK(out.ptr[out.len - 1] == '\n' && !memchr(out.ptr, '\n', out.len - 1));
@@ -520,7 +527,73 @@ json_is_one_object_with_the_documented_keys(void)
                       &code) == 0);
     CHECK(total == 1234 && tables == 1200 && retried == 1);
     assert_string_equal(code, "denied");
+    int is_balanced = 1;
+    json_int_t bytes = 0;
+    json_int_t times = 0;
+    json_int_t scopes = 0;
+    CHECK(json_unpack(whole, "{s:b, s:{s:I}, s:[{s:I}], s:{s:I}}", "balanced", &is_balanced,
+                      "output", "bytes", &bytes, "warnings", "count", &times, "scopes", "total",
+                      &scopes) == 0);
+    CHECK(!is_balanced && bytes == 5000 && times == 2 && scopes == 2);
     json_decref(whole);
+    shoal_buffer_fini(&out);
+    shoal_report_destroy(&report);
+}
+
+static void
+the_json_of_a_validation_has_the_plan_and_no_rate(void)
+{
+    shoal_report_t *report = full_report("SUCCEEDED");
+    const shoal_summary_t summary = {.report = report, .success_threshold = -1, .is_plan = true};
+    shoal_buffer_t out = SHOAL_BUFFER_INIT;
+    shoal_summary_json(&summary, &out);
+    json_t *whole = json_loadb(out.ptr, out.len, 0, NULL);
+    CHECK(whole && !json_object_get(whole, "records_per_second"));
+    const json_t *shard = json_array_get(json_object_get(whole, "plan"), 0);
+    CHECK(json_integer_value(json_object_get(shard, "shard")) == 4);
+    CHECK(json_object_get(shard, "stage") && json_object_get(shard, "needs"));
+    CHECK(json_object_get(shard, "cost_us") && json_object_get(shard, "title"));
+    json_decref(whole);
+    shoal_buffer_fini(&out);
+    shoal_report_destroy(&report);
+}
+
+static void
+a_job_that_goes_on_is_shown_as_it_is(void)
+{
+    shoal_report_t *report = full_report("RUNNING");
+    free(report->wait);
+    report->wait = strdup("a worker");
+    CHECK(report->wait);
+    const shoal_summary_t summary = {
+        .name = "job 7", .job = 7, .report = report, .success_threshold = -1, .is_look = true};
+    shoal_buffer_t out = SHOAL_BUFFER_INIT;
+    shoal_summary_text(&summary, &out);
+    CHECK_SAYS(shoal_buffer_text(&out), "job 7: RUNNING for 2.00 s");
+    CHECK_SAYS(shoal_buffer_text(&out), "stage       finish");
+    CHECK_SAYS(shoal_buffer_text(&out), "waits for   a worker\n");
+    CHECK(!strstr(shoal_buffer_text(&out), "balanced") && !strstr(shoal_buffer_text(&out), "%"));
+    shoal_buffer_clear(&out);
+    shoal_summary_json(&summary, &out);
+    CHECK_SAYS(shoal_buffer_text(&out), "\"state\":\"RUNNING\"");
+    CHECK_SAYS(shoal_buffer_text(&out), "\"stage\":\"finish\"");
+    CHECK_SAYS(shoal_buffer_text(&out), "\"waits_for\":\"a worker\"");
+    CHECK_SAYS(shoal_buffer_text(&out), "\"balanced\":null");
+    shoal_buffer_fini(&out);
+    shoal_report_destroy(&report);
+}
+
+static void
+a_stopped_run_has_no_balance_and_no_share(void)
+{
+    shoal_report_t *report = full_report("STOPPED");
+    report->is_limited = false;
+    const shoal_summary_t summary = {.name = "shop", .report = report, .success_threshold = -1};
+    shoal_buffer_t out = SHOAL_BUFFER_INIT;
+    shoal_summary_text(&summary, &out);
+    CHECK_SAYS(shoal_buffer_text(&out), "balance     not looked at: the run was stopped\n");
+    CHECK(!strstr(shoal_buffer_text(&out), "NOT balanced"));
+    CHECK(!strstr(shoal_buffer_text(&out), "success)"));
     shoal_buffer_fini(&out);
     shoal_report_destroy(&report);
 }
@@ -556,4 +629,7 @@ TEST_MAIN(TEST(a_report_has_what_the_event_said), TEST(a_detail_cut_anywhere_is_
           TEST(a_part_that_stays_is_named), TEST(a_bad_file_is_told_with_its_line_and_exit_2),
           TEST(exit_codes_are_those_of_the_states),
           TEST(json_is_one_object_with_the_documented_keys),
+          TEST(the_json_of_a_validation_has_the_plan_and_no_rate),
+          TEST(a_job_that_goes_on_is_shown_as_it_is),
+          TEST(a_stopped_run_has_no_balance_and_no_share),
           TEST(json_comes_without_a_report_and_with_bytes_that_are_no_text))
