@@ -502,8 +502,21 @@ run_job(bed_client_t *client)
     }
 }
 
+// Waits, and keeps the client's session alive.
 static void
-wait_until_registered(const bench_t *bench)
+rest(bed_client_t *client, double seconds)
+{
+    uint64_t until_us = shoal_clock_us() + (uint64_t)(seconds * 1e6);
+    uint64_t beat_us = 0;
+    shoal_message_t message;
+    while (shoal_clock_us() < until_us) {
+        bed_client_beat(client, &beat_us);
+        (void)bed_client_receive(client, 100, &message);
+    }
+}
+
+static void
+wait_until_registered(const bench_t *bench, bed_client_t *client)
 {
     uint64_t deadline_us = shoal_clock_us() + 60000000U;
     while (bench->board->registered < bench->peers) {
@@ -512,7 +525,7 @@ wait_until_registered(const bench_t *bench)
                           (unsigned long long)bench->board->registered, bench->peers);
             exit(2);
         }
-        (void)usleep(1000);
+        rest(client, 0.001);
     }
 }
 
@@ -562,14 +575,14 @@ main(int argc, char **argv)
         (void)close(head.lifeline);
         run_fleet(&bench);
     }
-    wait_until_registered(&bench);
+    wait_until_registered(&bench, &client);
     double connect_s = (double)(shoal_clock_us() - start_us) / 1e6;
     double idle_pct = 0;
     if (bench.idle_s > 0) {
-        (void)usleep(1000000); // settle
+        rest(&client, 1); // settle
         uint64_t cpu = bed_cpu_us(bench.head_pid);
         uint64_t from = shoal_clock_us();
-        (void)usleep((useconds_t)(bench.idle_s * 1e6));
+        rest(&client, bench.idle_s);
         idle_pct =
             (double)(bed_cpu_us(bench.head_pid) - cpu) / (double)(shoal_clock_us() - from) * 100;
     }
