@@ -298,6 +298,27 @@ step_into(shoal_document_t *document, shoal_node_t *node, const path_step_t *ste
     return true;
 }
 
+// Gives the node, below `depth` containers, what `value` says: YAML from [ or { on, else a text.
+static bool
+give_value(shoal_document_t *document, shoal_node_t *node, const char *key_path, unsigned depth,
+           const char *value, shoal_status_t *status)
+{
+    shoal_node_t *given = NULL;
+    shoal_slice_t text = shoal_slice_of(value);
+    bool is_yaml = value[0] == '[' || value[0] == '{';
+    if (is_yaml ? !shoal_document_read_value(document, key_path, depth, text, &given, status)
+                : !shoal_node_new(document, SHOAL_NODE_TEXT, text, 0, &given, status)) {
+        return false;
+    }
+    node->kind = given->kind;
+    node->text = given->text;
+    node->line = 0;
+    node->first = given->first;
+    node->last = given->last;
+    node->count = given->count;
+    return true;
+}
+
 bool
 shoal_document_override(shoal_document_t *document, const char *override, shoal_status_t *status)
 {
@@ -321,19 +342,13 @@ shoal_document_override(shoal_document_t *document, const char *override, shoal_
             done = step_into(document, node, &step, &node, &reason, status);
         }
     }
+    if (done && reason) {
+        done = override_refused(override, status, reason);
+    } else if (done) {
+        done = give_value(document, node, key_path, depth, value + 1, status);
+    }
     free(key_path);
-    if (!done) {
-        return false;
-    }
-    if (reason) {
-        return override_refused(override, status, reason);
-    }
-    node->kind = SHOAL_NODE_TEXT;
-    node->line = 0;
-    node->first = NULL;
-    node->last = NULL;
-    node->count = 0;
-    return shoal_document_text(document, shoal_slice_of(value + 1), 0, &node->text, status);
+    return done;
 }
 
 bool

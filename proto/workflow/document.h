@@ -40,6 +40,12 @@ typedef struct shoal_document shoal_document_t;
 SHOAL_MUST_CHECK bool shoal_document_read(const char *name, shoal_slice_t text,
                                           shoal_document_t **ret_document, shoal_status_t *status);
 
+// Reads `text`, the list or map that --set gives to `key_path`, below `depth` containers, into a
+// node of the document without a place. Its lines are 0.
+SHOAL_MUST_CHECK bool shoal_document_read_value(shoal_document_t *document, const char *key_path,
+                                                unsigned depth, shoal_slice_t text,
+                                                shoal_node_t **ret_node, shoal_status_t *status);
+
 // An empty document (no root) called `name` in messages.
 shoal_document_t *shoal_document_new(const char *name);
 void shoal_document_destroy(shoal_document_t **document);
@@ -67,7 +73,8 @@ const char *shoal_node_kind_name(shoal_node_kind_t kind);                  // "a
 // "[0]" of what is no list is the thing itself.
 shoal_node_t *shoal_node_find(shoal_node_t *root, const char *path, shoal_node_t **ret_nearest);
 
-// Does what --set says: "key.path=value" becomes a text, missing maps and lists are made.
+// Does what --set says: in "key.path=value" a value that starts with [ or { is YAML, any other one is
+// a text as it stands. Missing maps and lists are made.
 SHOAL_MUST_CHECK bool shoal_document_override(shoal_document_t *document, const char *override,
                                               shoal_status_t *status);
 

@@ -31,6 +31,9 @@ typedef struct anchor {
 
 typedef struct reader {
     shoal_document_t *document;
+    const char *key_path; // the value of --set KEY_PATH is read; NULL: a file
+    unsigned depth_above; // containers around that value
+    shoal_node_t *root;   // what was read
     shoal_slice_t text;
     yaml_parser_t parser;
     level_t levels[SHOAL_WORKFLOW_DEPTH_MAX];
@@ -40,16 +43,18 @@ typedef struct reader {
     bool is_done; // the end of the stream
 } reader_t;
 
+// 0 for what is on the command line.
 static unsigned
-line_of(const yaml_event_t *event)
+line_of(const reader_t *reader, const yaml_event_t *event)
 {
-    return (unsigned)event->start_mark.line + 1;
+    return reader->key_path ? 0 : (unsigned)event->start_mark.line + 1;
 }
 
 // Appends ".key" or "[2]" of each open container, and of `key` at the end (NULL: none).
 static void
 path_of(const reader_t *reader, const char *key, shoal_buffer_t *out)
 {
+    shoal_buffer_append_text(out, reader->key_path ? reader->key_path : "");
     for (unsigned i = 0; i < reader->depth; i++) {
         const level_t *level = &reader->levels[i];
         if (level->node->kind == SHOAL_NODE_LIST) {
@@ -81,7 +86,7 @@ static void
 place(reader_t *reader, shoal_node_t *node)
 {
     if (reader->depth == 0) {
-        shoal_document_set_root(reader->document, node);
+        reader->root = node;
         return;
     }
     level_t *level = &reader->levels[reader->depth - 1];
@@ -158,10 +163,10 @@ on_key(reader_t *reader, const yaml_event_t *event, shoal_status_t *status)
 {
     level_t *level = &reader->levels[reader->depth - 1];
     shoal_slice_t text = {(const char *)event->data.scalar.value, event->data.scalar.length};
-    if (!shoal_document_text(reader->document, text, line_of(event), &level->key, status)) {
+    if (!shoal_document_text(reader->document, text, line_of(reader, event), &level->key, status)) {
         return false;
     }
-    level->key_line = line_of(event);
+    level->key_line = line_of(reader, event);
     level->is_merge = event->data.scalar.plain_implicit && shoal_slice_is(text, "<<");
     return true;
 }
@@ -169,7 +174,7 @@ on_key(reader_t *reader, const yaml_event_t *event, shoal_status_t *status)
 static bool
 on_scalar(reader_t *reader, const yaml_event_t *event, shoal_status_t *status)
 {
-    unsigned line = line_of(event);
+    unsigned line = line_of(reader, event);
     shoal_slice_t text = {(const char *)event->data.scalar.value, event->data.scalar.length};
     if (text.len > 0 && memchr(text.ptr, '\0', text.len)) {
         return refuse(reader, line, NULL, status, "a NUL character (\\0) cannot be in a value");
@@ -195,8 +200,8 @@ on_scalar(reader_t *reader, const yaml_event_t *event, shoal_status_t *status)
 static bool
 too_deep(const reader_t *reader, unsigned line, shoal_status_t *status)
 {
-    (void)shoal_document_fail(reader->document, line, "", status,
-                              "values are nested deeper than %d levels here",
+    (void)shoal_document_fail(reader->document, line, reader->key_path ? reader->key_path : "",
+                              status, "values are nested deeper than %d levels here",
                               SHOAL_WORKFLOW_DEPTH_MAX);
     status->code = SHOAL_LIMIT;
     return false;
@@ -206,8 +211,8 @@ static bool
 on_start(reader_t *reader, shoal_node_kind_t kind, const yaml_event_t *event,
          const yaml_char_t *anchor, const yaml_char_t *tag, shoal_status_t *status)
 {
-    unsigned line = line_of(event);
-    if (reader->depth == SHOAL_WORKFLOW_DEPTH_MAX) {
+    unsigned line = line_of(reader, event);
+    if (reader->depth_above + reader->depth >= SHOAL_WORKFLOW_DEPTH_MAX) {
         return too_deep(reader, line, status);
     }
     if (wants_key(reader)) {
@@ -229,7 +234,7 @@ static bool
 copy_tree(reader_t *reader, const shoal_node_t *from, unsigned depth, unsigned line,
           shoal_node_t **ret_copy, shoal_status_t *status)
 {
-    if (from->kind >= SHOAL_NODE_LIST && depth == SHOAL_WORKFLOW_DEPTH_MAX) {
+    if (from->kind >= SHOAL_NODE_LIST && depth >= SHOAL_WORKFLOW_DEPTH_MAX) {
         return too_deep(reader, line, status);
     }
     shoal_node_t *copy = NULL;
@@ -264,7 +269,7 @@ is_open(const reader_t *reader, const shoal_node_t *node)
 static bool
 on_alias(reader_t *reader, const yaml_event_t *event, shoal_status_t *status)
 {
-    unsigned line = line_of(event);
+    unsigned line = line_of(reader, event);
     const char *name = (const char *)event->data.alias.anchor;
     if (wants_key(reader)) {
         return refuse(reader, line, NULL, status, "an alias (*name) cannot be a key");
@@ -283,7 +288,7 @@ on_alias(reader_t *reader, const yaml_event_t *event, shoal_status_t *status)
         return refuse(reader, line, NULL, status, "an alias (*name) stands inside its own anchor");
     }
     shoal_node_t *copy = NULL;
-    if (!copy_tree(reader, from, reader->depth, line, &copy, status)) {
+    if (!copy_tree(reader, from, reader->depth_above + reader->depth, line, &copy, status)) {
         return false;
     }
     place(reader, copy);
@@ -351,6 +356,10 @@ static bool
 found_twice(const reader_t *reader, const member_t *first, const member_t *second,
             shoal_status_t *status)
 {
+    if (reader->key_path) {
+        return refuse(reader, 0, second->node->key, status,
+                      "the key stands twice; take one of the two out");
+    }
     char reason[128];
     (void)snprintf(reason, sizeof(reason),
                    "the key stands twice, first on line %u; take one of the two out",
@@ -426,8 +435,11 @@ on_event(reader_t *reader, const yaml_event_t *event, shoal_status_t *status)
     case YAML_SEQUENCE_END_EVENT:
     case YAML_MAPPING_END_EVENT: return on_end(reader, status);
     case YAML_DOCUMENT_START_EVENT:
-        if (shoal_document_root(reader->document)) {
-            return shoal_document_fail(reader->document, line_of(event), "", status,
+        if (reader->root && reader->key_path) {
+            return refuse(reader, 0, NULL, status, "a second document (---) starts in the value");
+        }
+        if (reader->root) {
+            return shoal_document_fail(reader->document, line_of(reader, event), "", status,
                                        "a second document (---) starts here; a workflow file has "
                                        "one, write the other into a file of its own");
         }
@@ -477,12 +489,19 @@ is_tab_at(shoal_slice_t line, size_t column)
     return at < line.len && line.ptr[at] == '\t';
 }
 
-// Says what libyaml found.
+// Says what libyaml found, and never shows the value: it may be a password.
 static bool
 yaml_refused(const reader_t *reader, shoal_status_t *status)
 {
     const yaml_parser_t *parser = &reader->parser;
     const char *problem = parser->problem ? parser->problem : "malformed";
+    if (reader->key_path) {
+        return shoal_document_fail(reader->document, 0, reader->key_path, status,
+                                   "a value that starts with [ or { is read as a YAML list or "
+                                   "map, and this is none: %s (character %zu of it); such a text "
+                                   "can be given by ${NAME} in the file",
+                                   problem, parser->problem_mark.index + 1);
+    }
     if (parser->error == YAML_READER_ERROR) {
         return shoal_document_fail(reader->document, line_at(reader->text, parser->problem_offset),
                                    "", status, "cannot be read as YAML: %s (0x%02x)", problem,
@@ -522,13 +541,41 @@ read_events(reader_t *reader, shoal_status_t *status)
             return false;
         }
     }
-    const shoal_node_t *root = shoal_document_root(reader->document);
-    if (!root || root->kind == SHOAL_NODE_NULL) {
+    if (!reader->root || reader->root->kind == SHOAL_NODE_NULL) {
         return shoal_document_fail(reader->document, 1, "", status,
                                    "the file is empty; \"shoal init postgres\" writes one to "
                                    "start from");
     }
     return true;
+}
+
+// Reads reader->text into reader->root.
+static bool
+read_text(reader_t *reader, shoal_status_t *status)
+{
+    bool done = false;
+    shoal_slice_t text = reader->text;
+    size_t good = shoal_utf8_prefix(text);
+    if (good < text.len && reader->key_path) {
+        (void)refuse(reader, 0, NULL, status, "the value is not UTF-8");
+    } else if (good < text.len) {
+        (void)shoal_document_fail(reader->document, line_at(text, good), "", status,
+                                  "the file is not UTF-8 (byte 0x%02x); save it as UTF-8",
+                                  (unsigned char)text.ptr[good]);
+    } else if (!yaml_parser_initialize(&reader->parser)) {
+        (void)shoal_fail(status, SHOAL_INTERNAL, "%.300s: out of memory",
+                         shoal_document_name(reader->document));
+    } else {
+        yaml_parser_set_encoding(&reader->parser, YAML_UTF8_ENCODING);
+        yaml_parser_set_input_string(&reader->parser,
+                                     (const unsigned char *)(text.len ? text.ptr : ""), text.len);
+        done = read_events(reader, status);
+        yaml_parser_delete(&reader->parser);
+    }
+    for (size_t i = 0; i < reader->anchor_count; i++) {
+        free(reader->anchors[i].name);
+    }
+    return done;
 }
 
 bool
@@ -542,28 +589,29 @@ shoal_document_read(const char *name, shoal_slice_t text, shoal_document_t **ret
     reader_t *reader = shoal_alloc(sizeof(*reader));
     reader->document = shoal_document_new(name);
     reader->text = text;
-    bool done = false;
-    size_t good = shoal_utf8_prefix(text);
-    if (good < text.len) {
-        (void)shoal_document_fail(reader->document, line_at(text, good), "", status,
-                                  "the file is not UTF-8 (byte 0x%02x); save it as UTF-8",
-                                  (unsigned char)text.ptr[good]);
-    } else if (!yaml_parser_initialize(&reader->parser)) {
-        (void)shoal_fail(status, SHOAL_INTERNAL, "%.300s: out of memory", name);
-    } else {
-        yaml_parser_set_encoding(&reader->parser, YAML_UTF8_ENCODING);
-        yaml_parser_set_input_string(&reader->parser,
-                                     (const unsigned char *)(text.len ? text.ptr : ""), text.len);
-        done = read_events(reader, status);
-        yaml_parser_delete(&reader->parser);
-    }
-    for (size_t i = 0; i < reader->anchor_count; i++) {
-        free(reader->anchors[i].name);
-    }
+    bool done = read_text(reader, status);
     if (done) {
+        shoal_document_set_root(reader->document, reader->root);
         *ret_document = reader->document;
     } else {
         shoal_document_destroy(&reader->document);
+    }
+    free(reader);
+    return done;
+}
+
+bool
+shoal_document_read_value(shoal_document_t *document, const char *key_path, unsigned depth,
+                          shoal_slice_t text, shoal_node_t **ret_node, shoal_status_t *status)
+{
+    reader_t *reader = shoal_alloc(sizeof(*reader));
+    reader->document = document;
+    reader->key_path = key_path;
+    reader->depth_above = depth;
+    reader->text = text;
+    bool done = read_text(reader, status);
+    if (done) {
+        *ret_node = reader->root;
     }
     free(reader);
     return done;

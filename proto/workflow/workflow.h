@@ -23,8 +23,10 @@
 typedef struct shoal_workflow shoal_workflow_t;
 
 typedef struct shoal_workflow_rules {
-    bool is_lenient;              // unknown keys of the frame are warnings
-    const char *const *overrides; // "key.path=value", NULL-terminated; NULL: none
+    bool is_lenient; // unknown keys of the frame are warnings
+    // "key.path=value", NULL-terminated; NULL: none. A value that starts with [ or { is YAML, any
+    // other one is a text.
+    const char *const *overrides;
     // Gives a variable's value, NULL: unset. NULL as function: getenv().
     const char *(*variable)(void *ctx, const char *name);
     void *ctx;

@@ -305,6 +305,31 @@ overrides_replace_and_add(void)
 }
 
 static void
+override_values_may_be_lists_and_maps(void)
+{
+    const char *const overrides[] = {
+        "source.sourceConfig.config.tableFilterPattern.includes=[\"x\", 'y$', 007, ~]",
+        "source.serviceConnection={config: {a: {b: '${UNSET}$$'}, c: []}}",
+        "sharding={}",
+        "processor[0]={type: filter}",
+        "sharding.type= [x]",
+        NULL};
+    shoal_workflow_t *workflow = parse_with("source:\n  type: postgres\n  serviceConnection: old\n"
+                                            "sink: {type: file}\nsharding: {type: auto}\n",
+                                            overrides);
+    check_encoded(workflow,
+                  "{\"source\":{\"type\":\"postgres\",\"serviceConnection\":{\"config\":{\"a\":{"
+                  "\"b\":\"${UNSET}$$\"},\"c\":[]}},\"sourceConfig\":{\"config\":{"
+                  "\"tableFilterPattern\":{\"includes\":[\"x\",\"y$\",\"007\",null]}}}},"
+                  "\"processor\":[{\"type\":\"filter\"}],\"sink\":{\"type\":\"file\"},"
+                  "\"sharding\":{\"type\":\" [x]\"}}");
+    CHECK(shoal_workflow_line(workflow, "source.serviceConnection.config.a") == 0);
+    CHECK(shoal_workflow_line(workflow, "source.sourceConfig.config.tableFilterPattern") == 0);
+    CHECK(shoal_workflow_line(workflow, "source.type") == 2);
+    shoal_workflow_destroy(&workflow);
+}
+
+static void
 an_override_takes_the_place_of_an_unset_variable(void)
 {
     const char *const overrides[] = {"source.type=sqlite", NULL};
@@ -387,6 +412,7 @@ TEST_MAIN(TEST(a_full_file_gives_what_the_runtime_uses), TEST(a_small_file_gets_
           TEST(anchors_are_expanded_and_merged),
           TEST(a_path_has_its_line_or_that_of_its_nearest_parent), TEST(texts_are_found_by_path),
           TEST(variables_are_put_in_after_parsing), TEST(overrides_replace_and_add),
+          TEST(override_values_may_be_lists_and_maps),
           TEST(an_override_takes_the_place_of_an_unset_variable),
           TEST(lenient_turns_unknown_keys_into_warnings),
           TEST(keys_without_meaning_here_are_warnings), TEST(warnings_have_a_limit),

@@ -394,12 +394,79 @@ overrides_that_make_no_sense_are_refused(void)
 }
 
 static void
+check_value_refused(const char *override, const char *word)
+{
+    check_override_refused(override, word);
+    check_override_refused(override, "source.type");
+}
+
+static void
+override_values_that_are_no_yaml_are_refused(void)
+{
+    check_value_refused("source.type=[a", "starts with [ or { is read as a YAML list or map");
+    check_value_refused("source.type={a: [b}", "character");
+    check_value_refused("source.type=[::1]:5432", "${NAME} in the file");
+    check_value_refused("source.type=[a] b", "and this is none");
+    check_value_refused("source.type=[a]\n---\n[b]", "a second document");
+    check_value_refused("source.type={a: 1, a: 2}", "source.type.a: the key stands twice");
+    check_value_refused("source.type={a: [b, !!python/none x]}", "source.type.a[1]: a tag");
+    check_value_refused("source.type=[\xff]", "not UTF-8");
+    check_value_refused("source.type=[*a]", "no anchor");
+    check_value_refused("source.type=[a, b]", "must be a text, but is a list");
+}
+
+static void
+override_values_have_the_limits_of_a_file(void)
+{
+    shoal_buffer_t override = SHOAL_BUFFER_INIT;
+    shoal_buffer_append_text(&override, "source.serviceConnection.config.x=");
+    for (int i = 0; i < SHOAL_WORKFLOW_DEPTH_MAX - 4; i++) { // four maps are around it
+        shoal_buffer_append_byte(&override, '[');
+    }
+    shoal_buffer_t deeper = SHOAL_BUFFER_INIT;
+    shoal_buffer_append(&deeper, override.ptr, override.len);
+    shoal_buffer_append_byte(&deeper, '[');
+    for (int i = 0; i < SHOAL_WORKFLOW_DEPTH_MAX - 4; i++) {
+        shoal_buffer_append_byte(&override, ']');
+        shoal_buffer_append_byte(&deeper, ']');
+    }
+    shoal_buffer_append_byte(&deeper, ']');
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    shoal_workflow_t *workflow = NULL;
+    shoal_workflow_rules_t rules = {.overrides =
+                                        (const char *const[]){shoal_buffer_text(&override), NULL}};
+    CHECK_OK(shoal_workflow_parse("w.yaml", SHOAL_SLICE(SMALL), &rules, &workflow, &status),
+             status);
+    shoal_workflow_destroy(&workflow);
+    shoal_workflow_rules_t refused = {.overrides =
+                                          (const char *const[]){shoal_buffer_text(&deeper), NULL}};
+    check_refused_with(
+        SHOAL_SLICE(SMALL), &refused,
+        &(refusal_t){SHOAL_LIMIT, "--set: source.serviceConnection.config.x", "64 levels", NULL});
+
+    shoal_buffer_clear(&override);
+    shoal_buffer_append_text(&override, "source.serviceConnection.config.x=[");
+    for (int i = 0; i < SHOAL_WORKFLOW_NODES_MAX; i++) {
+        shoal_buffer_append_text(&override, "a,");
+    }
+    shoal_buffer_append_byte(&override, ']');
+    rules.overrides = (const char *const[]){shoal_buffer_text(&override), NULL};
+    check_refused_with(SHOAL_SLICE(SMALL), &rules,
+                       &(refusal_t){SHOAL_LIMIT, "--set", "more than 200000 values", NULL});
+    shoal_buffer_fini(&override);
+    shoal_buffer_fini(&deeper);
+}
+
+static void
 a_secret_is_not_in_the_message(void)
 {
     shoal_status_t status = SHOAL_STATUS_INIT;
     shoal_workflow_t *workflow = NULL;
     shoal_workflow_rules_t rules = {.overrides =
                                         (const char *const[]){"source..password=hunter2", NULL}};
+    CHECK(!shoal_workflow_parse("w.yaml", SHOAL_SLICE(SMALL), &rules, &workflow, &status));
+    CHECK(!strstr(status.text, "hunter2"));
+    rules.overrides = (const char *const[]){"source.password=[hunter2", NULL};
     CHECK(!shoal_workflow_parse("w.yaml", SHOAL_SLICE(SMALL), &rules, &workflow, &status));
     CHECK(!strstr(status.text, "hunter2"));
 }
@@ -431,4 +498,6 @@ TEST_MAIN(TEST(a_file_that_is_not_there_or_a_directory_is_named),
           TEST(missing_keys_are_named), TEST(wrong_types_are_named),
           TEST(wrong_execution_settings_are_named), TEST(unset_variables_are_named),
           TEST(variables_without_end_are_refused), TEST(overrides_that_make_no_sense_are_refused),
-          TEST(a_secret_is_not_in_the_message), TEST(long_names_and_keys_are_cut_not_overrun))
+          TEST(override_values_that_are_no_yaml_are_refused),
+          TEST(override_values_have_the_limits_of_a_file), TEST(a_secret_is_not_in_the_message),
+          TEST(long_names_and_keys_are_cut_not_overrun))
