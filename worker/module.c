@@ -21,6 +21,9 @@
 #define PREFIX "shoal-"
 #define SUFFIX ".so"
 
+// What to do where a file asks for a platform's own sink, as OpenMetadata's do.
+#define OTHER_SINK "; write \"sink: {type: file, config: {filename: records.jsonl}}\""
+
 typedef struct module {
     char name[SHOAL_MODULE_NAME_MAX + 1];
     const shoal_connector_t *connector; // NULL: not loaded yet
@@ -243,9 +246,10 @@ refuse_type(shoal_modules_t *modules, const char *type, shoal_module_kind_t kind
         shoal_fail_key(status, key, "unknown %s type \"%s\": there is no %s connector in \"%s\"",
                        kind_names[kind], type, kind_names[kind], modules->directory);
     } else {
-        shoal_fail_key(status, key, "unknown %s type \"%s\"%s%s%s; known: %s", kind_names[kind],
+        shoal_fail_key(status, key, "unknown %s type \"%s\"%s%s%s; known: %s%s", kind_names[kind],
                        type, nearest ? ", did you mean \"" : "", nearest ? nearest : "",
-                       nearest ? "\"?" : "", shoal_buffer_text(&known));
+                       nearest ? "\"?" : "", shoal_buffer_text(&known),
+                       kind == SHOAL_MODULE_SINK && !nearest ? OTHER_SINK : "");
     }
     shoal_buffer_fini(&known);
     return false;

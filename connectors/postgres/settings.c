@@ -11,7 +11,8 @@
 #include "proto/record/cursor.h"
 
 #define HOST_MAX    1024 // bytes of hostPort
-#define KEYWORD_MAX 64   // bytes of one keyword of connectionOptions
+#define PORT_MAX    65535
+#define KEYWORD_MAX 64 // bytes of one keyword of connectionOptions
 
 // libpq keywords that a file may set. Not among them: what has an option of its own, what would
 // change whom we talk to behind hostPort's back, and what names files to write.
@@ -58,12 +59,11 @@ keep(shoal_pg_settings_t *settings, char *text)
     return text;
 }
 
-static bool
-is_port(const char *text)
+// The number that `text` is, 0 if it is none. A large one comes out large.
+static unsigned long
+port_of(const char *text)
 {
-    size_t len = strlen(text);
-    unsigned long port = strtoul(text, NULL, 10);
-    return len > 0 && len <= 5 && strspn(text, "0123456789") == len && port > 0 && port <= 65535;
+    return text[strspn(text, "0123456789")] == '\0' ? strtoul(text, NULL, 10) : 0;
 }
 
 // host, host:port, [ipv6], [ipv6]:port, /directory, /directory:port
@@ -96,7 +96,11 @@ read_host_port(shoal_pg_settings_t *settings, shoal_status_t *status)
     if (strcspn(host, ",") < host_len) {
         return shoal_fail_key(status, key, "hostPort \"%s\" names more than one host", text);
     }
-    if (host_len == 0 || (port[0] != '\0' && (port[0] != ':' || !is_port(port + 1)))) {
+    unsigned long number = port[0] == ':' ? port_of(port + 1) : 0;
+    if (number > PORT_MAX) {
+        return shoal_fail_key(status, key, "hostPort \"%s\": the port is above %d", text, PORT_MAX);
+    }
+    if (host_len == 0 || (port[0] != '\0' && number == 0)) {
         return shoal_fail_key(status, key, "hostPort \"%s\" is not HOST:PORT", text);
     }
     add(settings, "host", keep(settings, shoal_strndup(host, host_len)));

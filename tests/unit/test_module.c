@@ -57,7 +57,8 @@ an_unknown_type_lists_the_known_ones_of_its_role(void)
 {
     shoal_modules_t *modules = open_modules("");
     check_unknown(modules, "metadata-rest", SHOAL_MODULE_SINK,
-                  "unknown sink type \"metadata-rest\"; known: file");
+                  "unknown sink type \"metadata-rest\"; known: file; write \"sink: {type: file, "
+                  "config: {filename: records.jsonl}}\"");
     check_unknown(modules, "fil", SHOAL_MODULE_SINK, "did you mean \"file\"?");
     check_unknown(modules, "filter", SHOAL_MODULE_SINK, "known: file");
     check_unknown(modules, "", SHOAL_MODULE_SINK, "known: file");

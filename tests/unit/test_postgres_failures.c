@@ -123,6 +123,8 @@ a_wrong_host_or_port_is_told_by_its_key(void)
 static void
 other_wrong_options_are_told_by_their_keys(void)
 {
+    option_fails("hostPort: \"127.0.0.1:99999\", username: u, database: d", CONNECTION "hostPort",
+                 "the port is above 65535");
     option_fails("hostPort: h, username: u, database: d, connectionArguments: {passfile: x}",
                  CONNECTION "connectionArguments", "passfile");
     option_fails("hostPort: h, username: u, database: d, connectionOptions: {connect_timeout: x}",
