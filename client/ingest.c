@@ -3,6 +3,7 @@
 // ingest.c - `shoal ingest` and `shoal validate`: from a workflow file to a job and its summary.
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -436,7 +437,9 @@ run_job(ingest_t *ingest, shoal_status_t *status)
         .locate = locate,
         .ctx = ingest,
     };
-    int code = result.was_killed ? shoal_summary_exit(&summary) : tell(ingest, &summary);
+    // A reader who has seen enough wants to hear nothing either.
+    bool is_quiet = result.was_killed || result.signal == SIGPIPE;
+    int code = is_quiet ? shoal_summary_exit(&summary) : tell(ingest, &summary);
     shoal_run_result_fini(&result);
     return code;
 }

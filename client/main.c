@@ -97,9 +97,10 @@ static const shoal_argument_t job_arguments[] = {
 static const shoal_command_t commands[] = {
     {.name = "ingest",
      .usage = "(-c FILE | ADDRESS) [OPTION]...",
-     .summary = "Read a source's records, in parallel. Starts a private head and workers, unless "
-                "--head\nnames a running one. Exit code: 0 done, 3 done in part, 1 failed, 2 wrong "
-                "usage or a bad\nfile, 130 or 143 interrupted.",
+     .summary =
+         "Read a source's records, in parallel. Starts a private head and workers, unless "
+         "--head\nnames a running one. Exit code: 0 done, 3 done in part, 1 failed, 2 wrong "
+         "usage or a bad\nfile, 130 or 143 interrupted, 141 nobody reads standard output any more.",
      .arguments = ingest_arguments,
      .examples = "  shoal ingest -c shop.yaml\n"
                  "  shoal ingest postgres://reader@db.example/shop -o shop.jsonl\n"

@@ -31,6 +31,7 @@ struct shoal_output {
     int fd;
     bool is_stream; // standard output or a device: no part, cannot be cut back
     bool is_finished;
+    bool has_lost_reader;   // of standard output
     uint64_t commit;        // the last whole commit in the part
     uint64_t length;        // bytes up to its end
     uint64_t written;       // bytes, those of the commit that is not whole included
@@ -338,6 +339,7 @@ static shoal_output_took_t
 write_failed(shoal_output_t *output, int error, shoal_status_t *status)
 {
     if (output->is_stream) {
+        output->has_lost_reader = error == EPIPE && strcmp(output->path, "-") == 0;
         (void)shoal_fail_errno(status, error, "cannot write to %s",
                                strcmp(output->path, "-") == 0 ? "standard output" : output->path);
         return SHOAL_OUTPUT_BROKEN;
@@ -352,6 +354,12 @@ size_t
 shoal_output_waiting(const shoal_output_t *output)
 {
     return output->waiting.len - output->waiting_at;
+}
+
+bool
+shoal_output_has_lost_reader(const shoal_output_t *output)
+{
+    return output->has_lost_reader;
 }
 
 int

@@ -58,6 +58,9 @@ shoal_output_took_t shoal_output_write(shoal_output_t *output, uint64_t commit, 
 
 // Bytes written that a stream does not take yet, and its descriptor, to wait on for POLLOUT.
 size_t shoal_output_waiting(const shoal_output_t *output);
+// The last failure was that nobody reads standard output any more.
+bool shoal_output_has_lost_reader(const shoal_output_t *output);
+
 int shoal_output_fd(const shoal_output_t *output);
 
 // Hands over what the stream takes now.

@@ -40,6 +40,8 @@ typedef struct run {
     uint64_t room_try_ms;   // ask for the output again then
     uint64_t sync_ms;       // make the output safe then; 0: nothing new
     uint64_t untold_bytes;  // of output, written and not yet given back as credit
+    uint64_t due_ms;        // when run_due() was last called
+    bool is_lost;           // that the head does not answer has been said
     bool is_timed_out;      // STOP was asked for by timeout_ms
     bool is_ended;          // OUTPUT_END came and every commit is here
     bool is_over;
@@ -216,6 +218,56 @@ give_credit(run_t *run, size_t bytes)
     }
 }
 
+// Without a connection, or nothing comes over it: nobody takes a STOP.
+static bool
+is_headless(const run_t *run, uint64_t now_ms)
+{
+    if (!run->session || !shoal_session_is_up(run->session)) {
+        return now_ms >= run->up_ms + SHOAL_RUN_REDIAL_MS;
+    }
+    return !run->local && shoal_session_is_silent(run->session, now_ms);
+}
+
+// The job may be the head's already while its number is not known yet: ACCEPTED tells it, and then
+// it is stopped. A private head ends with us, and its jobs with it.
+static bool
+may_have_begun(const run_t *run)
+{
+    return run->result->job > 0 || (!run->local && run->submit_request > 0);
+}
+
+// Sends STOP now, or as soon as the job's number is there.
+static void
+stop_job(run_t *run, uint64_t now_ms)
+{
+    run->stop_ms = now_ms;
+    if (run->result->job > 0) {
+        send_stop(run);
+    }
+}
+
+// The output cannot be written: the run fails. But a reader who has seen enough, as `head` has, is
+// no failure; the job is stopped, and nothing is said.
+static void
+fail_output(run_t *run)
+{
+    shoal_run_result_t *result = run->result;
+    if (!shoal_output_has_lost_reader(run->output)) {
+        fail(run);
+        return;
+    }
+    uint64_t now_ms = shoal_clock_ms();
+    shoal_status_clear(&result->status);
+    shoal_output_destroy(&run->output);
+    run->sync_ms = run->room_try_ms = run->room_until_ms = 0;
+    result->signal = result->signal ? result->signal : SIGPIPE;
+    run->is_over = !may_have_begun(run) || run->plan->is_watching || is_headless(run, now_ms);
+    if (!run->is_over && run->stop_ms == 0) {
+        stop_job(run, now_ms);
+    }
+    check_end(run);
+}
+
 static void
 wait_for_room(run_t *run, uint64_t now_ms)
 {
@@ -249,7 +301,7 @@ on_piece(run_t *run, const shoal_msg_piece_t *piece, shoal_slice_t payload)
         return;
     case SHOAL_OUTPUT_NO_ROOM: wait_for_room(run, shoal_clock_ms()); return;
     case SHOAL_OUTPUT_BROKEN:
-    default: fail(run); return;
+    default: fail_output(run); return;
     }
     if (run->room_until_ms > 0) {
         shoal_progress_say(run->progress, "there is room again: writing goes on");
@@ -270,7 +322,7 @@ drain_output(run_t *run)
         return;
     }
     if (!shoal_output_drain(run->output, &run->result->status)) {
-        fail(run);
+        fail_output(run);
         return;
     }
     give_credit(run, waited - shoal_output_waiting(run->output));
@@ -361,24 +413,6 @@ on_head_ready(void *ctx, bool is_restart)
 
 // ---- signals
 
-// The job may be the head's already while its number is not known yet: ACCEPTED tells it, and then
-// it is stopped. A private head ends with us, and its jobs with it.
-static bool
-may_have_begun(const run_t *run)
-{
-    return run->result->job > 0 || (!run->local && run->submit_request > 0);
-}
-
-// Sends STOP now, or as soon as the job's number is there.
-static void
-stop_job(run_t *run, uint64_t now_ms)
-{
-    run->stop_ms = now_ms;
-    if (run->result->job > 0) {
-        send_stop(run);
-    }
-}
-
 static void
 take_signal(run_t *run, int number, uint64_t now_ms)
 {
@@ -389,6 +423,11 @@ take_signal(run_t *run, int number, uint64_t now_ms)
     }
     run->result->signal = number;
     if (!may_have_begun(run) || run->plan->is_watching) {
+        run->is_over = true;
+        return;
+    }
+    if (is_headless(run, now_ms)) {
+        shoal_progress_say(run->progress, "leaving: there is no head to stop the job");
         run->is_over = true;
         return;
     }
@@ -442,33 +481,82 @@ try_for_room(run_t *run, uint64_t now_ms)
     send_output(run);
 }
 
+// How long the head may be away, by what is known of it.
+static uint64_t
+allowed_away(const run_t *run)
+{
+    if (run->local) {
+        return SHOAL_RUN_START_MS;
+    }
+    uint64_t lost_ms = run->plan->lost_ms ? run->plan->lost_ms : SHOAL_RUN_LOST_MS;
+    if (!run->session || shoal_session_head(run->session)[0] == '\0') {
+        return SHOAL_RUN_DIAL_MS; // it has never answered
+    }
+    bool has_parted = shoal_session_has_parted(run->session);
+    return has_parted && lost_ms > SHOAL_RUN_BYE_MS ? SHOAL_RUN_BYE_MS : lost_ms;
+}
+
+// Says once that a running head has gone, and how long it is waited for.
+static void
+tell_lost(run_t *run, uint64_t allowed_ms)
+{
+    if (run->is_lost || run->local || !run->session ||
+        shoal_session_head(run->session)[0] == '\0') {
+        return;
+    }
+    char line[512];
+    run->is_lost = true;
+    (void)snprintf(line, sizeof(line), "the head at %.300s %s: waiting up to %llu s for it",
+                   run->plan->endpoint,
+                   shoal_session_has_parted(run->session) ? "has ended" : "does not answer",
+                   (unsigned long long)((allowed_ms + 999) / 1000));
+    shoal_progress_say(run->progress, line);
+}
+
+static void
+fail_lost(run_t *run, uint64_t now_ms)
+{
+    shoal_run_result_t *result = run->result;
+    const char *where = run->plan->endpoint ? run->plan->endpoint : "the private head";
+    uint64_t since_ms = run->session ? shoal_session_heard(run->session) : 0;
+    since_ms = since_ms ? since_ms : run->start_ms;
+    unsigned long long seconds = (now_ms - since_ms) / 1000;
+    if (run->local) {
+        (void)shoal_fail(&result->status, SHOAL_UNAVAILABLE,
+                         "no answer from the private head for %llu s; run it again", seconds);
+    } else if (result->job > 0 && !shoal_session_has_parted(run->session)) {
+        (void)shoal_fail(&result->status, SHOAL_UNAVAILABLE,
+                         "no answer from the head at %s for %llu s (is it stopped? shoal start "
+                         "--head); if it comes back, fetch the output: shoal job output %llu",
+                         where, seconds, (unsigned long long)result->job);
+    } else {
+        (void)shoal_fail(&result->status, SHOAL_UNAVAILABLE,
+                         "no answer from the head at %s for %llu s (is it stopped? shoal start "
+                         "--head)",
+                         where, seconds);
+    }
+    fail(run);
+}
+
 static void
 check_head(run_t *run, uint64_t now_ms)
 {
+    if (run->due_ms > 0 && now_ms > run->due_ms + SHOAL_RUN_ASIDE_MS) {
+        run->up_ms += now_ms - run->due_ms; // Ctrl-Z: the head had no chance
+    }
+    run->due_ms = now_ms;
     if (run->session && shoal_session_is_up(run->session)) {
         run->up_ms = now_ms;
+        run->is_lost = false;
         return;
     }
-    uint64_t allowed = run->local ? SHOAL_RUN_START_MS : SHOAL_RUN_DIAL_MS;
-    if (!run->local && run->up_ms > run->start_ms) {
-        allowed = SHOAL_RUN_LOST_MS;
+    uint64_t allowed_ms = allowed_away(run);
+    if (now_ms >= run->up_ms + allowed_ms) {
+        fail_lost(run, now_ms);
+    } else if (now_ms >= run->up_ms + SHOAL_RUN_REDIAL_MS ||
+               (run->session && shoal_session_has_parted(run->session))) {
+        tell_lost(run, allowed_ms);
     }
-    if (now_ms < run->up_ms + allowed) {
-        return;
-    }
-    const char *where = run->plan->endpoint ? run->plan->endpoint : "the private head";
-    if (run->result->job > 0) {
-        (void)shoal_fail(&run->result->status, SHOAL_UNAVAILABLE,
-                         "the head at %s has been silent for %llu s; if it comes back, fetch the "
-                         "output: shoal job output %llu",
-                         where, (unsigned long long)(allowed / 1000),
-                         (unsigned long long)run->result->job);
-    } else {
-        (void)shoal_fail(&run->result->status, SHOAL_UNAVAILABLE,
-                         "cannot reach the head at %s: no answer within %llu s", where,
-                         (unsigned long long)(allowed / 1000));
-    }
-    fail(run);
 }
 
 static void
@@ -511,7 +599,8 @@ run_due(run_t *run, uint64_t now_ms)
     if (!run->is_over && run->room_try_ms > 0 && now_ms >= run->room_try_ms) {
         try_for_room(run, now_ms);
     }
-    if (run->stop_ms > 0 && now_ms >= run->stop_ms + SHOAL_RUN_STOP_MS) {
+    if (run->stop_ms > 0 &&
+        (now_ms >= run->stop_ms + SHOAL_RUN_STOP_MS || is_headless(run, now_ms))) {
         run->is_over = true; // the head did not end the job in time: leave without it
     }
     shoal_report_t *report = run->result->report;

@@ -5,7 +5,8 @@
 // With a private head and workers (local.h) or with one that runs already. What breaks on the way
 // is mended where it can be: connections are dialled again, a private head that died gets the job
 // again from the start, a full disk is waited for. SIGINT, SIGTERM and SIGHUP stop the job once
-// and end the run at once the second time.
+// and end the run at once the second time, or when there is no head to ask. A reader of standard
+// output that goes away stops the job too, as SIGPIPE would.
 //
 // Threads: one owner.  Logging: lines go to standard error through progress.h.
 
@@ -19,7 +20,10 @@
 
 #define SHOAL_RUN_START_MS    15000  // a private head must be up by then
 #define SHOAL_RUN_DIAL_MS     10000  // a running head must have answered by then
-#define SHOAL_RUN_LOST_MS     600000 // a head that was up may be silent for so long
+#define SHOAL_RUN_LOST_MS     30000  // a head that was up may be without connection for so long
+#define SHOAL_RUN_BYE_MS      5000   // and one that has said BYE
+#define SHOAL_RUN_ASIDE_MS    5000   // a turn that takes longer: we were stopped, not the head
+#define SHOAL_RUN_REDIAL_MS   1000   // a connection that is mended by then was hardly lost
 #define SHOAL_RUN_STOP_MS     10000  // from STOP to the job's last event
 #define SHOAL_RUN_ROOM_MS     300000 // wait for room on a full disk
 #define SHOAL_RUN_ROOM_TRY_MS 1000
@@ -35,6 +39,7 @@ typedef struct shoal_run_plan {
     const char *output;       // file for collected records, "-"; NULL: none
     bool is_watching;         // a signal ends the watching, not the job
     uint64_t room_ms;         // 0: SHOAL_RUN_ROOM_MS
+    uint64_t lost_ms;         // at most so long without a head; 0: SHOAL_RUN_LOST_MS
     uint64_t timeout_ms;      // the job is stopped, and has failed, after so long; 0: never
     shoal_progress_config_t progress;
 } shoal_run_plan_t;
@@ -43,7 +48,7 @@ typedef struct shoal_run_result {
     uint64_t job;           // 0: never accepted
     shoal_report_t *report; // the last one, or NULL
     shoal_status_t status;  // the run's own failure
-    int signal;             // that interrupted it, 0: none
+    int signal;             // that interrupted it, 0: none; SIGPIPE: nobody reads standard output
     bool was_killed;        // interrupted twice: nothing more is to be said
     bool has_output;        // the file is whole and has its name
     char *part;             // what stays of one that is not, or NULL

@@ -20,6 +20,7 @@
 #include "proto/wire/socket.h"
 
 #define TURN_MESSAGES 1000 // read in one turn; timers come between
+#define SILENT_BEATS  3    // the head answers each one
 #define BYE_LINGER_MS 200  // time for the last messages to leave
 
 typedef enum session_state {
@@ -43,6 +44,7 @@ struct shoal_session {
     uint64_t heard_ms; // last message from the head
     uint64_t sent_ms;  // last message to it
     uint64_t heartbeat_ms, liveness_ms;
+    bool has_parted;   // BYE came, and no WELCOME since
     uint64_t requests; // numbers given out
     uint64_t now_ms;   // of the turn, for sends out of a listener
     shoal_buffer_t scratch;
@@ -254,6 +256,25 @@ shoal_session_is_up(const shoal_session_t *session)
     return session->state == UP;
 }
 
+bool
+shoal_session_has_parted(const shoal_session_t *session)
+{
+    return session->has_parted;
+}
+
+bool
+shoal_session_is_silent(const shoal_session_t *session, uint64_t now_ms)
+{
+    return session->state == UP &&
+           now_ms >= session->heard_ms + SILENT_BEATS * session->heartbeat_ms;
+}
+
+uint64_t
+shoal_session_heard(const shoal_session_t *session)
+{
+    return session->heard_ms;
+}
+
 const char *
 shoal_session_head(const shoal_session_t *session)
 {
@@ -299,6 +320,7 @@ on_welcome(shoal_session_t *session, const shoal_msg_welcome_t *welcome)
     session->liveness_ms = welcome->liveness_ms > 0 ? welcome->liveness_ms : 1;
     session->pause_ms = session->retry_ms;
     session->state = UP;
+    session->has_parted = false;
     if (session->listener.up) {
         session->listener.up(session->listener.ctx, welcome, is_other);
     }
@@ -352,7 +374,10 @@ on_message(shoal_session_t *session, const shoal_message_t *message, shoal_slice
         }
         return true;
     case SHOAL_MSG_HEARTBEAT: return true;
-    case SHOAL_MSG_BYE: pause_then_dial(session); return true;
+    case SHOAL_MSG_BYE:
+        session->has_parted = true;
+        pause_then_dial(session);
+        return true;
     case SHOAL_MSG_ERROR:
         if (message->error.request == 0) {
             return on_error(session, &message->error, status);

@@ -65,6 +65,12 @@ uint64_t shoal_session_next(const shoal_session_t *session); // when turn has to
 void shoal_session_redial(shoal_session_t *session, uint64_t now_ms);
 
 bool shoal_session_is_up(const shoal_session_t *session);
+bool shoal_session_has_parted(const shoal_session_t *session); // the head's last word was BYE
+
+// Up, but nothing has come for so many of the head's heartbeats that it has probably gone.
+bool shoal_session_is_silent(const shoal_session_t *session, uint64_t now_ms);
+uint64_t shoal_session_heard(const shoal_session_t *session); // when the last message came, 0: none
+
 const char *shoal_session_head(const shoal_session_t *session); // the head's id; "" before WELCOME
 
 // A number for the next request of this session.

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "client/run.h"
+#include "proto/base/clock.h"
 #include "tests/support/full_disk.h"
 #include "tests/support/scripted_head.h"
 
@@ -67,6 +68,7 @@ run_within(scripted_head_fn *script, uint64_t timeout_ms)
         .spec = SHOAL_SLICE("\x80"),
         .output = path,
         .room_ms = 3000,
+        .lost_ms = 3000,
         .timeout_ms = timeout_ms,
         .progress = {.fd = STDERR_FILENO, .is_off = true, .width = 80},
     };
@@ -325,6 +327,60 @@ a_job_within_its_time_is_left_alone(void)
 }
 
 static void
+say_bye(scripted_head_t *head)
+{
+    const shoal_message_t bye = {.type = SHOAL_MSG_BYE};
+    scripted_head_send(head, &bye, NULL);
+    atomic_store(&head->is_deaf, true);
+}
+
+static void
+it_goes_away(scripted_head_t *head, const shoal_message_t *message)
+{
+    switch ((int)message->type) {
+    case SHOAL_MSG_SUBMIT: accept_job(head, message); break;
+    case SHOAL_MSG_OUTPUT:
+        scripted_head_piece(head, 5, 1, 0, true, "a\n");
+        say_bye(head);
+        break;
+    default: break;
+    }
+}
+
+static void
+a_head_that_has_gone_is_waited_for_and_then_told(void)
+{
+    shoal_run_result_t result = run_within(it_goes_away, 0);
+    CHECK(result.status.code == SHOAL_UNAVAILABLE);
+    CHECK_SAYS(result.status.text, "no answer from the head at ipc://");
+    CHECK_SAYS(result.status.text, "(is it stopped? shoal start --head)");
+    assert_string_equal(content(".part"), "a\n");
+    shoal_run_result_fini(&result);
+}
+
+static void
+it_goes_away_and_somebody_loses_patience(scripted_head_t *head, const shoal_message_t *message)
+{
+    if (message->type == SHOAL_MSG_SUBMIT) {
+        accept_job(head, message);
+    } else if (message->type == SHOAL_MSG_WATCH) {
+        say_bye(head);
+        CHECK(kill(getpid(), SIGINT) == 0);
+    }
+}
+
+static void
+a_signal_without_a_head_ends_it_at_once(void)
+{
+    uint64_t start_ms = shoal_clock_ms();
+    shoal_run_result_t result = run_within(it_goes_away_and_somebody_loses_patience, 0);
+    CHECK_OK(result.status.code == SHOAL_OK, result.status);
+    CHECK(result.signal == SIGINT && !result.was_killed);
+    CHECK(shoal_clock_ms() - start_ms < SHOAL_RUN_STOP_MS);
+    shoal_run_result_fini(&result);
+}
+
+static void
 it_is_interrupted_twice(scripted_head_t *head, const shoal_message_t *message)
 {
     if (message->type == SHOAL_MSG_SUBMIT) {
@@ -425,6 +481,8 @@ main(void)
         RUN_TEST(a_job_whose_number_is_not_known_yet_is_stopped_too),
         RUN_TEST(a_job_beyond_its_time_is_stopped_and_has_failed),
         RUN_TEST(a_job_within_its_time_is_left_alone),
+        RUN_TEST(a_head_that_has_gone_is_waited_for_and_then_told),
+        RUN_TEST(a_signal_without_a_head_ends_it_at_once),
         RUN_TEST(a_second_signal_ends_it_at_once),
         RUN_TEST(a_full_disk_is_waited_for),
         RUN_TEST(a_disk_that_stays_full_is_given_up_with_what_to_do),
