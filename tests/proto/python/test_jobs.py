@@ -274,7 +274,10 @@ class WholeJob(WireTest):
                 worker.result(discover, batches=1, records=1)
                 event = worker.serve(client, job)
                 self.assertIn(event.state, ("FAILED", "PARTIAL"))
-                worker.send("BYE")
+                worker.send("BYE")  # the next job must not find this worker
+                while any(known["id"] == "w%d" % n and known["state"] == "alive"
+                          for known in client.ask("workers")):
+                    pass
                 worker.close()
 
     def test_a_plan_reads_nothing_and_lists_the_shards(self):
