@@ -6,7 +6,7 @@ import os
 import sqlite3
 import unittest
 
-from case import ROOT, EndToEnd
+from case import ROOT, SLOWER, EndToEnd, processes_of, wait_until
 
 
 class Ingest(EndToEnd):
@@ -44,6 +44,14 @@ class Ingest(EndToEnd):
         done = self.ingest(self.workflow(self.sqlite_source(self.sqlite())))
         self.assert_exit(done, 0)
         self.assertLessEqual(set(os.listdir(self.folder)), before)
+
+    def test_a_runtime_folder_too_long_for_a_socket_is_no_obstacle(self):
+        deep = self.path("d" * 120)
+        os.mkdir(deep, mode=0o700)
+        done = self.ingest(self.workflow(self.sqlite_source(self.sqlite(3))),
+                           env={"XDG_RUNTIME_DIR": deep})
+        self.assert_exit(done, 0)
+        self.assertEqual(len(self.tables()), 4)
 
     def test_output_json_prints_one_object_and_nothing_else(self):
         done = self.ingest(self.workflow(self.sqlite_source(self.sqlite(5))), "--output", "json")
@@ -121,6 +129,39 @@ class Ingest(EndToEnd):
         self.assertIn(done.status, (1, 2), done)
         self.assertIn("wrong.db", done.err)
         self.assertIn("not an SQLite database", done.err)
+
+    def test_a_damaged_database_is_said(self):
+        path = self.sqlite(50)
+        with open(path, "r+b") as file:
+            file.seek(100)
+            file.write(b"\xa5" * 4000)
+        done = self.ingest(self.workflow(self.sqlite_source(path)))
+        self.assertIn(done.status, (1, 2, 3), done)
+        self.assertIn("small.db", done.err)
+        self.assertRegex(done.err, "damaged|malformed")
+
+    def test_a_locked_database_is_waited_for(self):
+        path = self.sqlite(5)
+        writer = sqlite3.connect(path, isolation_level=None)
+        writer.execute("BEGIN EXCLUSIVE")
+        run = self.start("ingest", "-c", self.workflow(self.sqlite_source(path)))
+        wait_until(lambda: self.opened(path), 10, "somebody who reads the database")
+        writer.execute("ROLLBACK")
+        writer.close()
+        out, err = run.communicate(timeout=30 * SLOWER)
+        self.assertEqual(run.returncode, 0, err)
+        self.assertEqual(len(self.tables()), 6)
+
+    def opened(self, path):
+        """Whether a process of this test has the file open."""
+        for pid in processes_of(self.folder):
+            try:
+                if path in [os.readlink("/proc/%d/fd/%s" % (pid, fd))
+                            for fd in os.listdir("/proc/%d/fd" % pid)]:
+                    return True
+            except OSError:
+                continue  # it ended while we looked
+        return False
 
     def test_a_database_that_is_not_there_is_said_and_not_made(self):
         done = self.ingest(self.workflow(self.sqlite_source(self.path("none.db"))))
