@@ -37,7 +37,7 @@ class ClientTest:
 
     def ended(self, seconds=20):
         out, err = self.run_.communicate(timeout=seconds * SLOWER)
-        return out.decode(), err.decode()
+        return (out or b"").decode(), err.decode()
 
     def text(self):
         with open(self.path("out.jsonl"), "rb") as file:
@@ -145,24 +145,16 @@ class WithAWorker(ClientTest, WireTest):
         self.addCleanup(os.close, full)
         self.run_ = self.start("ingest", "-c", self.workflow(), "--head", self.the_head.endpoint,
                                "-o", "-", stdout=full)
-        self.serve_all(worker)
-        self.assertEqual(self.run_.returncode, 1)
+        out, err = self.serve(worker, [shard(1)], lambda args: [b'{"n":1}'])
+        self.assertEqual(self.run_.returncode, 1, err)
         job = self.beside.ask("jobs")[0]["job"]
+        self.beside.watch(job)
+        worker.serve(self.beside, job)  # the job goes on without the one that submitted it
         done = self.shoal("job", "output", str(job), "--head", self.the_head.endpoint,
                           "-o", self.path("again.jsonl"))
         self.assertIn(done.status, (0, 1), done)
         with open(self.path("again.jsonl"), "rb") as file:
             self.assertEqual(file.read(), b'{"n":1}\n')
-
-    def serve_all(self, worker):
-        def step():
-            try:
-                worker.answer(worker.call(seconds=0.01), [shard(1)], lambda args: [b'{"n":1}'])
-            except Late:
-                pass
-            return self.run_.poll() is not None
-        wait_until(step, 20, "the end of the run")
-        self.run_.communicate()
 
 
 class WithAHead(ClientTest, ShoalTest):
