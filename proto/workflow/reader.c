@@ -6,6 +6,7 @@
 // is taken: depth at each start of a container, nodes and bytes at each value and each copy that an
 // alias makes. Open containers stand on a stack of our own.
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include <yaml.h>
@@ -247,6 +248,7 @@ copy_tree(reader_t *reader, const shoal_node_t *from, unsigned depth, unsigned l
         if (!copy_tree(reader, member, depth + 1, line, &member_copy, status)) {
             return false;
         }
+        assert(member_copy); // set on success; the analyser does not follow the recursion
         member_copy->key = member->key;
         member_copy->line = member->line;
         shoal_node_append(copy, member_copy);
