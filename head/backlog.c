@@ -23,6 +23,7 @@
 #define BUCKET_COUNT (33 * 8)
 #define TITLE_MAX    255
 #define WORD_BITS    64
+#define COST_UNKNOWN 1000 // us; what a shard without an estimate counts for
 
 typedef struct bucket {
     uint32_t first;
@@ -38,6 +39,7 @@ struct shoal_backlog {
     uint64_t filled[(BUCKET_COUNT + WORD_BITS - 1) / WORD_BITS];
     bucket_t buckets[BUCKET_COUNT];
     size_t counts[SHOAL_SHARD_STATE_COUNT];
+    uint64_t costs[SHOAL_SHARD_STATE_COUNT];
     size_t open[SHOAL_STAGE_COUNT];
 };
 
@@ -136,6 +138,15 @@ title_length(shoal_slice_t title)
     return len;
 }
 
+static uint64_t
+cost_of(const shoal_shard_t *shard)
+{
+    if (shard->cost_us == SHOAL_COST_FIRST) {
+        return 0;
+    }
+    return shard->cost_us > 0 ? shard->cost_us : COST_UNKNOWN;
+}
+
 bool
 shoal_backlog_add(shoal_backlog_t *backlog, uint32_t index, const shoal_shard_item_t *item,
                   shoal_status_t *status)
@@ -175,6 +186,7 @@ shoal_backlog_add(shoal_backlog_t *backlog, uint32_t index, const shoal_shard_it
     copy_in(&at, title);
     copy_in(&at, item->expects);
     backlog->counts[SHOAL_SHARD_WAITING]++;
+    backlog->costs[SHOAL_SHARD_WAITING] += cost_of(shard);
     backlog->open[item->stage]++;
     if (index >= backlog->end) {
         backlog->end = index + 1;
@@ -221,6 +233,8 @@ shoal_backlog_set(shoal_backlog_t *backlog, uint32_t index, shoal_shard_state_t 
     assert(shard->state != state);
     backlog->counts[shard->state]--;
     backlog->counts[state]++;
+    backlog->costs[shard->state] -= cost_of(shard);
+    backlog->costs[state] += cost_of(shard);
     if (is_final(state)) {
         backlog->open[shard->stage]--;
     }
@@ -310,6 +324,12 @@ size_t
 shoal_backlog_count(const shoal_backlog_t *backlog, shoal_shard_state_t state)
 {
     return backlog->counts[state];
+}
+
+uint64_t
+shoal_backlog_cost(const shoal_backlog_t *backlog, shoal_shard_state_t state)
+{
+    return backlog->costs[state];
 }
 
 size_t

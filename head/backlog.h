@@ -106,6 +106,10 @@ uint32_t shoal_backlog_pop(shoal_backlog_t *backlog);
 
 size_t shoal_backlog_count(const shoal_backlog_t *backlog, shoal_shard_state_t state);
 
+// The estimates of all shards in a state, added up; one without an estimate counts a millisecond, and
+// one that comes before all others nothing.
+uint64_t shoal_backlog_cost(const shoal_backlog_t *backlog, shoal_shard_state_t state);
+
 // How many shards of a stage are in a state that is not final.
 size_t shoal_backlog_open(const shoal_backlog_t *backlog, shoal_stage_t stage);
 

@@ -271,7 +271,7 @@ shoal_cluster_lose(shoal_cluster_t *cluster, shoal_worker_t *worker, shoal_worke
         return;
     }
     shoal_status_t status = SHOAL_STATUS_INIT;
-    (void)shoal_fail(&status, SHOAL_UNAVAILABLE, "worker \"%s\" lost: %s", worker->id, why);
+    (void)shoal_fail(&status, SHOAL_UNAVAILABLE, "worker \"%s\" lost: %s", worker->label, why);
     (void)shoal_worker_raise(cluster->registry, worker, event); // first: it gets nothing new
     bool is_polite = event == SHOAL_WORKER_ON_LEAVE;
     casualties_note(worker);
@@ -356,7 +356,7 @@ casualties_charge(shoal_cluster_t *cluster, shoal_worker_t *worker, const obitua
 {
     shoal_status_t why = SHOAL_STATUS_INIT;
     (void)shoal_fail_as(&why, SHOAL_FATAL, SHOAL_INTERNAL,
-                        "it ended its worker twice, the last time \"%s\": %s", worker->id,
+                        "it ended its worker twice, the last time \"%s\": %s", worker->label,
                         obituary->text);
     for (uint32_t i = 0; i < worker->casualty_count; i++) {
         const shoal_casualty_t *casualty = &worker->casualties[i];
@@ -411,7 +411,7 @@ running_settle(shoal_cluster_t *cluster, shoal_worker_t *worker, uint64_t now_ms
 {
     shoal_status_t why = SHOAL_STATUS_INIT;
     (void)shoal_fail(&why, SHOAL_UNAVAILABLE, "worker \"%s\" came back without the call",
-                     worker->id);
+                     worker->label);
     for (shoal_attempt_t *attempt = worker->attempts; attempt;) {
         if (attempt->is_kept) {
             attempt = attempt->worker_next;
@@ -596,6 +596,7 @@ shoal_cluster_batch(shoal_cluster_t *cluster, shoal_worker_t *worker,
     }
     attempt->batches++;
     attempt->records += batch->records;
+    job_changed(cluster, attempt->job, false); // progress counts what has arrived
     if (!attempt->draft) {
         attempt->credit -= (int64_t)size;
     }
@@ -692,14 +693,14 @@ shoal_cluster_result(shoal_cluster_t *cluster, shoal_worker_t *worker,
     case SHOAL_OUTCOME_FAILED: attempt_failed(cluster, attempt, result, now_ms); break;
     case SHOAL_OUTCOME_RETURNED:
     case SHOAL_OUTCOME_CANCELLED:
-        (void)shoal_fail(&why, SHOAL_CANCELLED, "worker \"%s\" gave the call back", worker->id);
+        (void)shoal_fail(&why, SHOAL_CANCELLED, "worker \"%s\" gave the call back", worker->label);
         // One that keeps its window open and gives calls back shall not get them at full speed.
         attempt_fail(cluster, attempt, worker->window > 0 ? SHOAL_END_DECLINED : SHOAL_END_RETURNED,
                      &why, now_ms);
         break;
     default:
         (void)shoal_fail(&why, SHOAL_PROTOCOL, "worker \"%s\" ended the call with outcome %llu",
-                         worker->id, (unsigned long long)result->outcome);
+                         worker->label, (unsigned long long)result->outcome);
         attempt_fail(cluster, attempt, SHOAL_END_FAILED, &why, now_ms);
         break;
     }
@@ -871,7 +872,7 @@ attempt_take_back(shoal_cluster_t *cluster, shoal_attempt_t *attempt, shoal_port
 {
     shoal_worker_t *worker = attempt->worker;
     shoal_status_t why = SHOAL_STATUS_INIT;
-    (void)shoal_fail(&why, SHOAL_UNAVAILABLE, "worker \"%s\" cannot be reached", worker->id);
+    (void)shoal_fail(&why, SHOAL_UNAVAILABLE, "worker \"%s\" cannot be reached", worker->label);
     attempt_fail(cluster, attempt, SHOAL_END_RETURNED, &why, now_ms);
     if (sent == SHOAL_PORT_CUT) {
         shoal_cluster_note(cluster, worker, SHOAL_WORKER_ON_CUT);
@@ -924,6 +925,9 @@ attempt_start(shoal_cluster_t *cluster, const shoal_choice_t *choice, uint64_t n
     job->attempts = attempt;
     job->running++;
     job->running_charge += attempt->charge;
+    if (job->running == 1) { // it waits for nothing any more
+        job_changed(cluster, job, false);
+    }
     shoal_worker_add_attempt(cluster->registry, choice->worker, attempt);
     shoal_scheduler_update(cluster->scheduler, job);
     if (job->state == SHOAL_JOB_PENDING) {
@@ -958,7 +962,7 @@ leases_end(shoal_cluster_t *cluster, uint64_t now_ms)
     while ((attempt = shoal_attempt_overdue(cluster->attempts, now_ms)) != NULL) {
         shoal_status_t why = SHOAL_STATUS_INIT;
         (void)shoal_fail(&why, SHOAL_TIMEOUT, "worker \"%s\" made no progress with it for %llu ms",
-                         attempt->worker->id, (unsigned long long)cluster->config.lease_ms);
+                         attempt->worker->label, (unsigned long long)cluster->config.lease_ms);
         shoal_worker_t *worker = attempt->worker;
         uint64_t call = attempt->call;
         uint32_t number = attempt->number;

@@ -5,6 +5,7 @@
 #include "head/registry.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "head/names.h"
@@ -12,7 +13,8 @@
 #include "proto/record/cursor.h"
 #include "proto/record/writer.h"
 
-#define CLASS_WORDS (SHOAL_CLASSES_MAX / 64)
+#define CLASS_WORDS  (SHOAL_CLASSES_MAX / 64)
+#define LABEL_DIGITS 8 // of an id
 
 enum { FEED_NONE, FEED_IDLE, FEED_ROOM, FEED_COUNT };
 
@@ -318,6 +320,18 @@ worker_new(shoal_registry_t *registry, shoal_slice_t id)
     return worker;
 }
 
+static void
+label_make(shoal_worker_t *worker)
+{
+    const int room = SHOAL_WORKER_LABEL_MAX - LABEL_DIGITS - 3;
+    if (worker->name[0] == '\0') {
+        text_copy(worker->label, sizeof(worker->label), shoal_slice_of(worker->id));
+    } else {
+        (void)snprintf(worker->label, sizeof(worker->label), "%.*s (%.*s)", room, worker->name,
+                       LABEL_DIGITS, worker->id);
+    }
+}
+
 static bool
 offer_check(const shoal_registry_t *registry, const shoal_offer_t *offer,
             const shoal_worker_t *known, shoal_status_t *status)
@@ -368,6 +382,7 @@ shoal_registry_join(shoal_registry_t *registry, const shoal_offer_t *offer,
     }
     worker->profile = (uint16_t)profile;
     text_copy(worker->name, sizeof(worker->name), offer->name);
+    label_make(worker);
     worker->incarnation = offer->incarnation;
     worker->slots = offer->slots;
     worker->window = offer->window;

@@ -27,6 +27,7 @@
 #define SHOAL_CASUALTIES_MAX     32    // calls that a lost worker is remembered with
 #define SHOAL_WORKER_ID_MAX      64
 #define SHOAL_WORKER_NAME_MAX    128
+#define SHOAL_WORKER_LABEL_MAX   80
 #define SHOAL_WORKER_VALUE_MAX   16384 // labels, as they came
 
 // clang-format off
@@ -68,6 +69,7 @@ typedef struct shoal_casualty {
 struct shoal_worker {
     char id[SHOAL_WORKER_ID_MAX + 1];
     char name[SHOAL_WORKER_NAME_MAX + 1];
+    char label[SHOAL_WORKER_LABEL_MAX + 1]; // for people: the name and the id's first digits
     uint64_t incarnation;
     uint32_t slots;
     uint32_t window;  // calls

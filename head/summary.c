@@ -4,6 +4,7 @@
 
 #include "head/summary.h"
 
+#include "proto/record/cursor.h"
 #include "proto/record/writer.h"
 
 static void
@@ -63,16 +64,84 @@ shards_write(const shoal_job_t *job, shoal_buffer_t *out)
     key_uint(out, "dead", job->dead);
 }
 
+// The members that a shard is to bring; 0: nobody has said.
+static uint64_t
+expected_of(const shoal_job_t *job, const shoal_shard_t *shard)
+{
+    shoal_slice_t expects = shoal_backlog_expects(job->backlog, shard);
+    if (expects.len == 0) {
+        return 0;
+    }
+    uint64_t expected = 0;
+    shoal_cursor_t cursor = shoal_cursor_over(expects);
+    uint32_t pairs = shoal_cursor_array(&cursor);
+    for (uint32_t i = 0; i < pairs && !cursor.is_bad; i++) {
+        (void)shoal_cursor_array(&cursor);
+        (void)shoal_cursor_uint(&cursor);
+        expected += shoal_cursor_uint(&cursor);
+    }
+    return cursor.is_bad ? 0 : expected;
+}
+
+typedef struct live {
+    uint64_t arriving; // records that are here and belong to no commit yet
+    double cost_us;    // what that is of their shards' estimates
+} live_t;
+
+static live_t
+live_of(const shoal_job_t *job)
+{
+    live_t live = {0};
+    unsigned looked = 0;
+    for (const shoal_attempt_t *attempt = job->attempts; attempt && looked < SHOAL_SUMMARY_LIVE_MAX;
+         attempt = attempt->job_next) {
+        if (attempt->shard < SHOAL_SHARD_FIRST) {
+            continue; // what discover streams are no records
+        }
+        looked++;
+        live.arriving += attempt->records;
+        const shoal_shard_t *shard = shoal_backlog_at(job->backlog, attempt->shard);
+        uint64_t expected = expected_of(job, shard);
+        if (expected > 0 && shard->cost_us != SHOAL_COST_FIRST) {
+            double part = (double)attempt->records / (double)expected;
+            live.cost_us += (part < 1.0 ? part : 1.0) * (double)shard->cost_us;
+        }
+    }
+    return live;
+}
+
+// The share of the work that is behind the job, by the shards' estimates.
+static double
+progress_of(const shoal_job_t *job, const live_t *live)
+{
+    if (!job->backlog || job->shards == 0) {
+        return 0.0;
+    }
+    double done = live->cost_us;
+    double total = 0.0;
+    for (int state = SHOAL_SHARD_WAITING; state < SHOAL_SHARD_STATE_COUNT; state++) {
+        double cost = (double)shoal_backlog_cost(job->backlog, (shoal_shard_state_t)state);
+        total += cost;
+        done += state == SHOAL_SHARD_DONE || state == SHOAL_SHARD_DEAD ? cost : 0.0;
+    }
+    if (total <= 0.0) { // nothing but shards that come first
+        total = (double)job->shards;
+        done = (double)(job->done + job->dead);
+    }
+    return done < total ? done / total : 1.0;
+}
+
 static void
-records_write(const shoal_books_t *books, shoal_buffer_t *out)
+records_write(const shoal_books_t *books, uint64_t arriving, shoal_buffer_t *out)
 {
     shoal_write_key(out, "records");
-    shoal_write_map(out, 6);
+    shoal_write_map(out, 7);
     key_uint(out, "total", books->successful + books->failed + books->filtered);
     key_uint(out, "successful", books->successful);
     key_uint(out, "failed", books->failed);
     key_uint(out, "filtered", books->filtered);
     key_uint(out, "listed", books->listed);
+    key_uint(out, "arriving", arriving);
     shoal_write_key(out, "by_kind");
     shoal_write_map(out, (uint32_t)books->kind_count);
     for (size_t i = 0; i < books->kind_count; i++) {
@@ -88,20 +157,28 @@ seconds_of(const shoal_job_t *job, uint64_t now_ms)
     return to > from ? (double)(to - from) / 1000.0 : 0.0;
 }
 
+static shoal_slice_t
+worker_name(const shoal_registry_t *registry, const char *id)
+{
+    const shoal_worker_t *worker = shoal_registry_find(registry, shoal_slice_of(id));
+    return worker ? shoal_slice_of(worker->name) : SHOAL_SLICE_NONE;
+}
+
 static void
-errors_write(const shoal_books_t *books, shoal_buffer_t *out)
+errors_write(const shoal_books_t *books, const shoal_registry_t *registry, shoal_buffer_t *out)
 {
     shoal_write_key(out, "errors");
     shoal_write_array(out, (uint32_t)books->error_count);
     for (size_t i = 0; i < books->error_count; i++) {
         const shoal_error_note_t *error = &books->errors[i];
-        shoal_write_map(out, 7);
+        shoal_write_map(out, 8);
         key_uint(out, "class", error->error_class);
         key_uint(out, "code", error->code);
         key_text(out, "message", shoal_slice_of(error->text));
         key_text(out, "key", shoal_slice_of(error->key));
         key_text(out, "where", shoal_slice_of(error->where));
         key_text(out, "worker", shoal_slice_of(error->worker));
+        key_text(out, "worker_name", worker_name(registry, error->worker));
         key_uint(out, "count", error->count);
     }
     key_uint(out, "errors_left_out", books->errors_left_out);
@@ -224,11 +301,14 @@ shoal_summary_write(const shoal_job_t *job, shoal_job_state_t state,
                     const shoal_registry_t *registry, uint64_t now_ms, shoal_buffer_t *out)
 {
     bool is_final = state >= SHOAL_JOB_SUCCEEDED;
-    shoal_write_map(out, is_final ? 21 : SHOAL_SUMMARY_SMALL_KEYS);
+    shoal_write_map(out, is_final ? 22 : SHOAL_SUMMARY_SMALL_KEYS);
     key_text(out, "stage", shoal_slice_of(shoal_stage_name((int)job->stage)));
     key_bool(out, "discovering", !job->is_discovered);
     shards_write(job, out);
-    records_write(&job->books, out);
+    live_t live = live_of(job);
+    records_write(&job->books, live.arriving, out);
+    shoal_write_key(out, "progress");
+    shoal_write_float(out, progress_of(job, &live));
     key_uint(out, "commits", job->output ? shoal_output_commits(job->output) : 0);
     key_uint(out, "output_bytes", job->output ? shoal_output_bytes(job->output) : 0);
     shoal_write_key(out, "seconds");
@@ -242,7 +322,7 @@ shoal_summary_write(const shoal_job_t *job, shoal_job_state_t state,
     key_text(out, "wait", shoal_buffer_slice(&wait));
     shoal_buffer_fini(&wait);
     if (is_final) {
-        errors_write(&job->books, out);
+        errors_write(&job->books, registry, out);
         notes_write(&job->books, out);
         books_write(job, out);
         plan_write(job, out);

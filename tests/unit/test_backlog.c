@@ -62,6 +62,25 @@ the_largest_comes_first_and_equal_ones_keep_their_order(void)
 }
 
 static void
+costs_are_added_up_by_state(void)
+{
+    shoal_backlog_t *backlog = shoal_backlog_new();
+    add(backlog, 0, 5000);
+    add(backlog, 1, 0);                // counts a millisecond
+    add(backlog, 2, SHOAL_COST_FIRST); // nothing
+    CHECK(shoal_backlog_cost(backlog, SHOAL_SHARD_WAITING) == 6000);
+    shoal_backlog_set(backlog, 0, SHOAL_SHARD_READY);
+    shoal_backlog_set(backlog, 0, SHOAL_SHARD_RUNNING);
+    shoal_backlog_set(backlog, 2, SHOAL_SHARD_READY);
+    CHECK(shoal_backlog_cost(backlog, SHOAL_SHARD_WAITING) == 1000);
+    CHECK(shoal_backlog_cost(backlog, SHOAL_SHARD_READY) == 0);
+    CHECK(shoal_backlog_cost(backlog, SHOAL_SHARD_RUNNING) == 5000);
+    shoal_backlog_set(backlog, 0, SHOAL_SHARD_DONE);
+    CHECK(shoal_backlog_cost(backlog, SHOAL_SHARD_DONE) == 5000);
+    shoal_backlog_destroy(&backlog);
+}
+
+static void
 one_that_dies_while_it_is_ready_is_passed_over(void)
 {
     shoal_backlog_t *backlog = shoal_backlog_new();
@@ -162,7 +181,7 @@ a_million_shards_stay_well_under_200_mib(void)
 
 TEST_MAIN(TEST(a_shard_keeps_its_texts_and_starts_waiting),
           TEST(the_largest_comes_first_and_equal_ones_keep_their_order),
-          TEST(one_that_dies_while_it_is_ready_is_passed_over),
+          TEST(costs_are_added_up_by_state), TEST(one_that_dies_while_it_is_ready_is_passed_over),
           TEST(those_that_wait_for_a_shard_come_off_its_chain_one_by_one),
           TEST(what_is_too_much_is_refused), TEST(a_long_title_is_cut_between_characters),
           TEST(a_million_shards_stay_well_under_200_mib))

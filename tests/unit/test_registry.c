@@ -44,6 +44,28 @@ a_worker_joins_and_is_fed(void)
 }
 
 static void
+a_worker_is_labelled_by_its_name_and_the_first_digits_of_its_id(void)
+{
+    shoal_registry_t *registry = shoal_registry_new();
+    shoal_worker_t *worker = join(registry, "0123456789abcdef", 1, 1, PIPELINE);
+    assert_string_equal(worker->label, "host:1 (01234567)");
+    char name[SHOAL_WORKER_NAME_MAX + 1];
+    memset(name, 'n', sizeof(name) - 1);
+    name[sizeof(name) - 1] = '\0';
+    const shoal_offer_t offers[] = {
+        {.id = SHOAL_SLICE("w1"), .slots = 1, .window = 1},
+        {.id = SHOAL_SLICE("0123456789"), .name = shoal_slice_of(name), .slots = 1, .window = 1},
+    };
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    CHECK_OK(shoal_registry_join(registry, &offers[0], &worker, &status), status);
+    assert_string_equal(worker->label, "w1");
+    CHECK_OK(shoal_registry_join(registry, &offers[1], &worker, &status), status);
+    CHECK(strlen(worker->label) == SHOAL_WORKER_LABEL_MAX);
+    CHECK(strcmp(worker->label + SHOAL_WORKER_LABEL_MAX - 11, " (01234567)") == 0);
+    shoal_registry_destroy(&registry);
+}
+
+static void
 charge_moves_a_worker_from_idle_to_room_to_nothing(void)
 {
     shoal_registry_t *registry = shoal_registry_new();
@@ -215,7 +237,9 @@ every_state_takes_every_event_and_can_be_reached_and_left(void)
     CHECK(strcmp(shoal_worker_state_name(-1), "?") == 0);
 }
 
-TEST_MAIN(TEST(a_worker_joins_and_is_fed), TEST(charge_moves_a_worker_from_idle_to_room_to_nothing),
+TEST_MAIN(TEST(a_worker_joins_and_is_fed),
+          TEST(a_worker_is_labelled_by_its_name_and_the_first_digits_of_its_id),
+          TEST(charge_moves_a_worker_from_idle_to_room_to_nothing),
           TEST(a_worker_that_runs_one_call_alone_gets_no_other),
           TEST(suspects_and_drainers_are_not_fed_and_do_not_count),
           TEST(a_lost_worker_is_remembered_and_may_come_back_as_another),
