@@ -14,6 +14,7 @@
 #include "proto/base/alloc.h"
 #include "proto/base/utf8.h"
 #include "proto/workflow/document.h"
+#include "proto/workflow/surrogates.h"
 #include "proto/workflow/workflow.h"
 
 #define ANCHORS_MAX 1000
@@ -556,6 +557,10 @@ static bool
 read_text(reader_t *reader, shoal_status_t *status)
 {
     bool done = false;
+    shoal_buffer_t joined = SHOAL_BUFFER_INIT;
+    if (shoal_surrogates_join(reader->text, &joined)) {
+        reader->text = shoal_buffer_slice(&joined);
+    }
     shoal_slice_t text = reader->text;
     size_t good = shoal_utf8_prefix(text);
     if (good < text.len && reader->key_path) {
@@ -577,6 +582,10 @@ read_text(reader_t *reader, shoal_status_t *status)
     for (size_t i = 0; i < reader->anchor_count; i++) {
         free(reader->anchors[i].name);
     }
+    if (joined.ptr) {
+        explicit_bzero(joined.ptr, joined.size); // it may hold a password
+    }
+    shoal_buffer_fini(&joined);
     return done;
 }
 

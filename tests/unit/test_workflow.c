@@ -391,6 +391,30 @@ warnings_have_a_limit(void)
 }
 
 static void
+characters_that_json_writes_as_two_escapes_are_read(void)
+{
+    static const struct {
+        const char *written, *name;
+    } cases[] = {
+        {"\"\\ud83d\\ude00\"", "\xf0\x9f\x98\x80"},
+        {"\"a \\uD83D\\uDE00 z \\\" \\u00e4\"", "a \xf0\x9f\x98\x80 z \" \xc3\xa4"},
+        {"\"\\\\ud83d\\\\ude00\"", "\\ud83d\\ude00"}, // a backslash that is escaped itself
+        {"'\\ud83d\\ude00'", "\\ud83d\\ude00"},       // no escapes between these
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char text[512];
+        (void)snprintf(text, sizeof(text),
+                       " {\n\"source\": {\"type\": \"sqlite\", # a 'comment\n\"serviceName\": %s,\n"
+                       "\"sourceConfig\": {}},\n\"sink\": {\"type\": \"file\"}}",
+                       cases[i].written);
+        shoal_workflow_t *workflow = parse(text);
+        assert_string_equal(shoal_workflow_text(workflow, "source.serviceName"), cases[i].name);
+        CHECK(shoal_workflow_line(workflow, "sink.type") == 5);
+        shoal_workflow_destroy(&workflow);
+    }
+}
+
+static void
 a_file_is_read_from_disk(void)
 {
     char path[] = "/tmp/shoal-test-XXXXXX";
@@ -416,4 +440,4 @@ TEST_MAIN(TEST(a_full_file_gives_what_the_runtime_uses), TEST(a_small_file_gets_
           TEST(an_override_takes_the_place_of_an_unset_variable),
           TEST(lenient_turns_unknown_keys_into_warnings),
           TEST(keys_without_meaning_here_are_warnings), TEST(warnings_have_a_limit),
-          TEST(a_file_is_read_from_disk))
+          TEST(characters_that_json_writes_as_two_escapes_are_read), TEST(a_file_is_read_from_disk))
