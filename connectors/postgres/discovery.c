@@ -78,7 +78,9 @@ typedef struct discovery {
     size_t database_count;
     shoal_scope_t next_scope;
     uint32_t next_shard;
-    bool is_unshared; // a database's snapshot could not be shared
+    bool is_unshared;           // a database's snapshot could not be shared
+    bool has_default_databases; // some were left out without anybody having asked for it
+    bool has_default_schemas;
     shoal_buffer_t args;
 } discovery_t;
 
@@ -667,6 +669,9 @@ discover_database(discovery_t *discovery, const database_t *database, shoal_stat
         is_done = end_or_hold(discovery, &listing, cut_count, &why);
     }
     if (is_done) {
+        discovery->has_default_schemas =
+            discovery->has_default_schemas ||
+            (discovery->settings->excludes_schemas && listing.kept < listing.schema_count);
         is_done = tell_database(discovery, &listing, cuts, cut_count, status);
     } else {
         shoal_pg_session_abandon(discovery->session);
@@ -727,6 +732,26 @@ read_cursor(discovery_t *discovery, shoal_slice_t resume, uint32_t *ret_after,
     return true;
 }
 
+// What was left out because no pattern is written.
+static void
+note_defaults(const discovery_t *discovery)
+{
+    bool is_both = discovery->has_default_databases && discovery->has_default_schemas;
+    if (!discovery->has_default_databases && !discovery->has_default_schemas) {
+        return;
+    }
+    char text[256];
+    (void)snprintf(text, sizeof(text), "%s%s%s",
+                   discovery->has_default_databases
+                       ? "databases template0 and template1 (no databaseFilterPattern is written)"
+                       : "",
+                   is_both ? ", " : "",
+                   discovery->has_default_schemas
+                       ? "schema information_schema (no schemaFilterPattern is written)"
+                       : "");
+    discovery->host->fact(discovery->host->ctx, "filtered by default", text);
+}
+
 static bool
 discover(discovery_t *discovery, shoal_slice_t resume, shoal_status_t *status)
 {
@@ -739,11 +764,13 @@ discover(discovery_t *discovery, shoal_slice_t resume, shoal_status_t *status)
     if (resume.len == 0 && !tell_service(discovery, filtered, status)) {
         return false;
     }
+    discovery->has_default_databases = filtered > 0 && discovery->settings->excludes_databases;
     for (size_t i = 0; i < discovery->database_count; i++) {
         if (!discover_database(discovery, &discovery->databases[i], status)) {
             return false;
         }
     }
+    note_defaults(discovery);
     return true;
 }
 
