@@ -22,12 +22,16 @@ CTEST        ?=
 LABELS       ?= ^(unit|proto|e2e|fuzz|docs)$$
 
 configure = cmake --preset $(PRESET) >build/configure.log 2>&1 || { cat build/configure.log; exit 1; }
+# Says nothing when there is nothing to do, and shows what the compiler says if it fails.
+quiet_build = test -x build/release/bin/shoal || echo "building the programs; this takes a minute or two" ; \
+	cmake --build --preset $(PRESET) --target programs >build/programs.log 2>&1 || \
+	{ cat build/programs.log; exit 1; }
 sources   = $(shell git ls-files '*.c' '*.h' ':!tests/bench/floor')
 
 run:
 	@deploy/install-deps build
 	@mkdir -p build && $(configure)
-	@cmake --build --preset $(PRESET) --target programs
+	@$(quiet_build)
 	@$(MAKE) --no-print-directory build/shop.db
 	@build/release/bin/shoal ingest -c docs/examples/shop.yaml
 

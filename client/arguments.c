@@ -272,6 +272,18 @@ shoal_arguments_word(const shoal_arguments_t *arguments, size_t index)
     return index < arguments->words.count ? arguments->words.values[index] : NULL;
 }
 
+// Lines after the first stand below it.
+static void
+append_help(const char *left, const char *help, shoal_buffer_t *out)
+{
+    while (*help) {
+        int len = (int)strcspn(help, "\n");
+        shoal_buffer_append_format(out, "  %-28s %.*s\n", left, len, help);
+        help += len + (help[len] == '\n');
+        left = "";
+    }
+}
+
 void
 shoal_command_help(const shoal_command_t *command, shoal_buffer_t *out)
 {
@@ -283,7 +295,7 @@ shoal_command_help(const shoal_command_t *command, shoal_buffer_t *out)
                                    : snprintf(left, sizeof(left), "    ");
         (void)snprintf(left + len, sizeof(left) - (size_t)len, "--%s%s%s", argument->name,
                        argument->value ? " " : "", argument->value ? argument->value : "");
-        shoal_buffer_append_format(out, "  %-28s %s\n", left, argument->help);
+        append_help(left, argument->help, out);
     }
     shoal_buffer_append_format(out, "  %-28s %s\n", "-h, --help", "this text");
     if (command->examples) {

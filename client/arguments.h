@@ -20,7 +20,7 @@ typedef struct shoal_argument {
     char letter;       // 'c' for -c; 0: none
     const char *name;  // "config" for --config; NULL ends the table
     const char *value; // "FILE"; NULL: a switch
-    const char *help;  // one sentence without a full stop
+    const char *help;  // one sentence without a full stop; may have lines
 } shoal_argument_t;
 
 typedef struct shoal_arguments shoal_arguments_t;

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// background.c - `shoal start` and `shoal stop`: a head and workers that run on their own.
+// background.c - `shoal start`: a head and workers that run on their own; stop.c ends them.
 //
-// Design: each background process has NAME.pid in the state directory, which says its process id,
-// and NAME.log. The pid file is locked (flock) by a descriptor that the process inherits, so the
+// Design: each background process has NAME.pid in the state directory, which says its process id
+// and, of a head, its endpoint, and NAME.log. The pid file is locked (flock) by a descriptor that the process inherits, so the
 // lock lives exactly as long as the process does: a pid is believed only while its file is locked.
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -21,17 +20,16 @@
 #include "client/child.h"
 #include "client/commands.h"
 #include "client/rundir.h"
+#include "client/statedir.h"
 #include "client/summary.h"
 #include "proto/record/cursor.h"
 
 #define READY_MS  10000
-#define STOP_MS   10000
 #define POLL_MS   20
-#define STATE_MAX (PATH_MAX - 128)
 #define SLOTS_MAX 1024
 
 typedef struct background {
-    char state[STATE_MAX];
+    char state[SHOAL_STATE_PATH_MAX];
     char name[64]; // "head", "worker-1a2b"
     char pid_path[PATH_MAX];
     char log_path[PATH_MAX];
@@ -41,54 +39,12 @@ typedef struct background {
     pid_t pid;
 } background_t;
 
-// mkdir -p with mode 0700.
-static bool
-make_directories(const char *path, shoal_status_t *status)
-{
-    char part[PATH_MAX];
-    (void)snprintf(part, sizeof(part), "%s", path);
-    for (char *slash = strchr(part + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        if (mkdir(part, 0700) != 0 && errno != EEXIST) {
-            return shoal_fail_errno(status, errno, "cannot make the directory %s", part);
-        }
-        *slash = '/';
-    }
-    return shoal_directory_make_private(path, status);
-}
-
-// --state, $XDG_STATE_HOME/shoal or ~/.local/state/shoal, as a whole path.
-static bool
-state_directory(const shoal_arguments_t *arguments, char path[STATE_MAX], shoal_status_t *status)
-{
-    const char *given = shoal_arguments_text(arguments, "state");
-    const char *xdg = getenv("XDG_STATE_HOME");
-    const char *home = getenv("HOME");
-    char here[PATH_MAX] = "";
-    int len;
-    if (given && given[0] == '/') {
-        len = snprintf(path, STATE_MAX, "%s", given);
-    } else if (given && given[0] && getcwd(here, sizeof(here))) {
-        len = snprintf(path, STATE_MAX, "%s/%s", here, given);
-    } else if (!given && xdg && xdg[0] == '/') {
-        len = snprintf(path, STATE_MAX, "%s/shoal", xdg);
-    } else if (!given && home && home[0] == '/') {
-        len = snprintf(path, STATE_MAX, "%s/.local/state/shoal", home);
-    } else {
-        return shoal_fail(status, SHOAL_INVALID, "where is the state to be kept? Give --state DIR");
-    }
-    if (len >= STATE_MAX) {
-        return shoal_fail(status, SHOAL_INVALID, "the path of the state directory is too long");
-    }
-    return true;
-}
-
 // Opens the log and the locked pid file.
 static bool
 background_open(background_t *it, shoal_status_t *status)
 {
     it->lock_fd = it->log_fd = -1;
-    if (!make_directories(it->state, status)) {
+    if (!shoal_directories_make(it->state, status)) {
         return false;
     }
     (void)snprintf(it->pid_path, sizeof(it->pid_path), "%s/%s.pid", it->state, it->name);
@@ -192,6 +148,16 @@ has_died(background_t *it, shoal_status_t *status)
     return true;
 }
 
+// `shoal stop` asks the head about its jobs before it ends it.
+static bool
+endpoint_note(const background_t *it, const char *endpoint, shoal_status_t *status)
+{
+    char text[SHOAL_ENDPOINT_MAX + 32];
+    int len = snprintf(text, sizeof(text), "%ld\n%s\n", (long)it->pid, endpoint);
+    return pwrite(it->lock_fd, text, (size_t)len, 0) == len ||
+           shoal_fail_errno(status, errno, "cannot write %s", it->pid_path);
+}
+
 // Waits for the line with the endpoint.
 static bool
 wait_ready(background_t *it, int fd, char *endpoint, size_t size, shoal_status_t *status)
@@ -225,13 +191,6 @@ wait_ready(background_t *it, int fd, char *endpoint, size_t size, shoal_status_t
     }
 }
 
-static int
-failed(const shoal_status_t *status)
-{
-    shoal_complain(status);
-    return status->code == SHOAL_INVALID ? SHOAL_EXIT_USAGE : SHOAL_EXIT_FAILED;
-}
-
 static bool
 start_head(const shoal_arguments_t *arguments, background_t *it, shoal_status_t *status)
 {
@@ -263,7 +222,8 @@ start_head(const shoal_arguments_t *arguments, background_t *it, shoal_status_t 
     bool done = shoal_directory_make_private(spool, status) &&
                 background_start(it, "shoal-head", words, ready[1], status);
     (void)close(ready[1]);
-    done = done && wait_ready(it, ready[0], endpoint, sizeof(endpoint), status);
+    done = done && wait_ready(it, ready[0], endpoint, sizeof(endpoint), status) &&
+           endpoint_note(it, endpoint, status);
     (void)close(ready[0]);
     if (done) {
         bool is_default = !given;
@@ -379,97 +339,12 @@ shoal_command_start(const shoal_arguments_t *arguments)
     if (is_head == is_worker) {
         (void)shoal_fail(&status, SHOAL_INVALID,
                          "what is to be started? Give --head, or --address ENDPOINT for a worker");
-        return failed(&status);
+        return shoal_command_failed(&status);
     }
     bool done =
         shoal_arguments_choice(arguments, "log-level", "debug|info|warn|error", &status) &&
-        state_directory(arguments, it.state, &status) &&
+        shoal_state_directory(shoal_arguments_text(arguments, "state"), it.state, &status) &&
         (is_head ? start_head(arguments, &it, &status) : start_worker(arguments, &it, &status));
     background_close(&it);
-    return done ? SHOAL_EXIT_OK : failed(&status);
-}
-
-// Asks the process behind a pid file to end and waits until its lock is free. Gives how it went:
-// 1 ended, 0 there was none, -1 it is still there.
-static int
-stop_one(const char *path, uint64_t deadline_ms)
-{
-    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0) {
-        return 0;
-    }
-    char text[32] = "";
-    (void)!read(fd, text, sizeof(text) - 1);
-    long pid = strtol(text, NULL, 10);
-    int result = 0;
-    bool is_asked = false;
-    while (flock(fd, LOCK_EX | LOCK_NB) != 0 && pid > 1) {
-        result = 1;
-        if (!is_asked && kill((pid_t)pid, SIGTERM) != 0) {
-            result = -1;
-            break;
-        }
-        is_asked = true;
-        if (shoal_clock_ms() >= deadline_ms) {
-            result = -1;
-            break;
-        }
-        (void)poll(NULL, 0, POLL_MS);
-    }
-    if (result >= 0) {
-        (void)unlink(path);
-    }
-    (void)close(fd);
-    return result;
-}
-
-// Workers before the head: they say goodbye to it.
-static int
-order_names(const struct dirent **a, const struct dirent **b)
-{
-    bool a_is_head = strcmp((*a)->d_name, "head.pid") == 0;
-    bool b_is_head = strcmp((*b)->d_name, "head.pid") == 0;
-    return a_is_head != b_is_head ? (int)a_is_head - (int)b_is_head
-                                  : strcmp((*a)->d_name, (*b)->d_name);
-}
-
-static int
-is_pid_file(const struct dirent *entry)
-{
-    size_t len = strlen(entry->d_name);
-    return len > 4 && strcmp(entry->d_name + len - 4, ".pid") == 0;
-}
-
-int
-shoal_command_stop(const shoal_arguments_t *arguments)
-{
-    shoal_status_t status = SHOAL_STATUS_INIT;
-    char state[STATE_MAX];
-    if (!state_directory(arguments, state, &status)) {
-        return failed(&status);
-    }
-    struct dirent **names = NULL;
-    int count = scandir(state, &names, is_pid_file, order_names);
-    int ended = 0;
-    int left = 0;
-    for (int i = 0; i < count; i++) {
-        char path[PATH_MAX];
-        (void)snprintf(path, sizeof(path), "%s/%s", state, names[i]->d_name);
-        int len = (int)strlen(names[i]->d_name) - 4;
-        int result = stop_one(path, shoal_clock_ms() + STOP_MS);
-        if (result > 0) {
-            (void)printf("%.*s: ended\n", len, names[i]->d_name);
-            ended++;
-        } else if (result < 0) {
-            (void)fprintf(stderr, "shoal: %.*s is still running; its process id is in %s\n", len,
-                          names[i]->d_name, path);
-            left++;
-        }
-        free(names[i]);
-    }
-    free(names);
-    if (ended == 0 && left == 0) {
-        (void)printf("nothing is running that was started from %s\n", state);
-    }
-    return left > 0 ? SHOAL_EXIT_FAILED : SHOAL_EXIT_OK;
+    return done ? SHOAL_EXIT_OK : shoal_command_failed(&status);
 }

@@ -15,6 +15,7 @@
 #include "client/summary.h"
 #include "client/text.h"
 #include "client/url.h"
+#include "proto/base/alloc.h"
 #include "proto/record/cursor.h"
 #include "proto/record/writer.h"
 #include "proto/workflow/workflow.h"
@@ -30,6 +31,7 @@ typedef struct ingest {
     bool is_dry_run;
     bool is_lenient;
     shoal_workflow_t *workflow;
+    const char **warnings;              // the workflow's
     const shoal_workflow_run_t *wishes; // the workflow's
     uint64_t parallelism;               // 0: auto
     uint64_t limit;
@@ -136,11 +138,12 @@ choose_output(ingest_t *ingest, shoal_status_t *status)
 {
     const char *given = ingest->is_validate ? NULL : shoal_arguments_text(ingest->arguments, "out");
     const char *sink = shoal_workflow_text(ingest->workflow, "sink.type");
-    if (!sink || strcmp(sink, "file") != 0) {
+    if (!sink || strcasecmp(sink, "file") != 0) {
         return !given || shoal_fail(status, SHOAL_INVALID,
-                                    "-o is for the sink \"file\", but the workflow's sink is "
-                                    "\"%.64s\", which writes by itself",
-                                    sink ? sink : "");
+                                    "-o says where the sink \"file\" writes, but the sink of this "
+                                    "workflow is \"%.64s\"; to write records to %.200s instead, "
+                                    "add: --set sink.type=file",
+                                    sink ? sink : "", given);
     }
     const char *written = ingest->wishes->sink_filename;
     ingest->output = given ? given : written;
@@ -187,7 +190,7 @@ choose_head(ingest_t *ingest, shoal_status_t *status)
     if (access(ingest->head_default + strlen("ipc://"), F_OK) != 0) {
         char where[512];
         locate(ingest, "workflowConfig.distributedExecution.orchestrator", where, sizeof(where));
-        return shoal_fail(status, SHOAL_INVALID,
+        return shoal_fail(status, SHOAL_UNAVAILABLE,
                           "%s\"orchestrator: cluster\" needs a running head, and none listens at "
                           "%s: run shoal start --head, or give --head ENDPOINT",
                           where, ingest->head_default);
@@ -288,6 +291,11 @@ prepare(ingest_t *ingest, shoal_status_t *status)
         return false;
     }
     ingest->wishes = shoal_workflow_run(ingest->workflow);
+    size_t warnings = shoal_workflow_warning_count(ingest->workflow);
+    ingest->warnings = shoal_alloc((warnings + 1) * sizeof(*ingest->warnings));
+    for (size_t i = 0; i < warnings; i++) {
+        ingest->warnings[i] = shoal_workflow_warning(ingest->workflow, i);
+    }
     return read_parallelism(ingest, status) && choose_output(ingest, status) &&
            choose_head(ingest, status);
 }
@@ -308,8 +316,8 @@ child_log_level(const ingest_t *ingest)
 static void
 show_warnings(const ingest_t *ingest)
 {
-    for (size_t i = 0; i < shoal_workflow_warning_count(ingest->workflow); i++) {
-        (void)fprintf(stderr, "warning: %s\n", shoal_workflow_warning(ingest->workflow, i));
+    for (const char **warning = ingest->warnings; *warning; warning++) {
+        (void)fprintf(stderr, "warning: %s\n", *warning);
     }
 }
 
@@ -360,7 +368,7 @@ append_checked(const shoal_summary_t *summary, shoal_buffer_t *out)
         shoal_text_seconds(report->seconds, time),
         shoal_text_count(report->plan_count + report->plan_left_out, count),
         report->plan_count + report->plan_left_out == 1 ? "" : "s");
-    shoal_summary_warnings(report, out);
+    shoal_summary_notes(summary, out);
 }
 
 // The end of it, for people or for a program.
@@ -386,8 +394,8 @@ tell(ingest_t *ingest, const shoal_summary_t *summary)
     shoal_status_t status = SHOAL_STATUS_INIT;
     int code = shoal_summary_exit(summary);
     if (!shoal_print(&result, &status)) {
-        shoal_complain(&status);
-        code = code == SHOAL_EXIT_OK ? SHOAL_EXIT_FAILED : code;
+        int unread = shoal_command_failed(&status);
+        code = code == SHOAL_EXIT_OK ? unread : code;
     }
     shoal_buffer_fini(&text);
     shoal_buffer_fini(&result);
@@ -428,6 +436,7 @@ run_job(ingest_t *ingest, shoal_status_t *status)
         .status = &result.status,
         .signal = result.signal,
         .success_threshold = ingest->wishes->success_threshold,
+        .file_warnings = ingest->warnings,
         .output = result.has_output ? ingest->output : NULL,
         .part = result.part,
         .output_bytes = result.output_bytes,
@@ -448,11 +457,12 @@ run_job(ingest_t *ingest, shoal_status_t *status)
 static int
 refuse(ingest_t *ingest, const shoal_status_t *status)
 {
-    shoal_complain(status);
+    int code = shoal_command_failed(status);
     if (ingest->is_json) {
         const shoal_summary_t summary = {
             .status = status,
             .success_threshold = -1,
+            .file_warnings = ingest->warnings,
             .is_dry_run = ingest->is_dry_run,
             .is_plan = ingest->is_validate,
         };
@@ -462,7 +472,7 @@ refuse(ingest_t *ingest, const shoal_status_t *status)
         (void)!shoal_print(&object, &ignored);
         shoal_buffer_fini(&object);
     }
-    return status->code == SHOAL_INVALID ? SHOAL_EXIT_USAGE : SHOAL_EXIT_FAILED;
+    return code;
 }
 
 static int
@@ -478,6 +488,7 @@ ingest_or_validate(const shoal_arguments_t *arguments, bool is_validate)
         explicit_bzero(ingest.spec.ptr, ingest.spec.size);
     }
     shoal_buffer_fini(&ingest.spec);
+    free(ingest.warnings);
     shoal_workflow_destroy(&ingest.workflow);
     return code;
 }

@@ -98,8 +98,7 @@ shoal_command_init(const shoal_arguments_t *arguments)
     done = done && (is_file ? write_new(path, &text, &status) : shoal_print(&text, &status));
     shoal_buffer_fini(&text);
     if (!done) {
-        shoal_complain(&status);
-        return status.code == SHOAL_INVALID ? SHOAL_EXIT_USAGE : SHOAL_EXIT_FAILED;
+        return shoal_command_failed(&status);
     }
     if (is_file) {
         (void)fprintf(stderr, "wrote %s; fill it in, then run: shoal validate -c %s\n", path, path);

@@ -239,8 +239,7 @@ shoal_command_job(const shoal_arguments_t *arguments)
         }
     }
     if (code < 0) {
-        shoal_complain(&status);
-        code = status.code == SHOAL_INVALID ? SHOAL_EXIT_USAGE : SHOAL_EXIT_FAILED;
+        code = shoal_command_failed(&status);
     }
     shoal_session_destroy(&job.session);
     shoal_report_destroy(&job.report);

@@ -18,6 +18,12 @@
     {                                                                                              \
         'c', "config", "FILE", "workflow file, YAML or JSON; - is standard input"                  \
     }
+#define ARGUMENT_SET                                                                               \
+    {                                                                                              \
+        0, "set", "KEY.PATH=VALUE",                                                                \
+            "put a value into the workflow; one that starts with [ or {\n"                         \
+            "is YAML, any other a text; may be repeated"                                           \
+    }
 #define ARGUMENT_HEAD                                                                              \
     {                                                                                              \
         0, "head", "ENDPOINT", "a running head; default: see shoal start"                          \
@@ -42,7 +48,7 @@
 static const shoal_argument_t ingest_arguments[] = {
     ARGUMENT_CONFIG,
     {'o', "out", "FILE", "where the records go; - is standard output"},
-    {0, "set", "KEY.PATH=VALUE", "put a value into the workflow; may be repeated"},
+    ARGUMENT_SET,
     {0, "dry-run", NULL, "read everything, write nothing"},
     {0, "parallelism", "N|auto", "calls at once"},
     {0, "limit", "N", "stop after N records"},
@@ -57,7 +63,7 @@ static const shoal_argument_t ingest_arguments[] = {
 
 static const shoal_argument_t validate_arguments[] = {
     ARGUMENT_CONFIG,
-    {0, "set", "KEY.PATH=VALUE", "put a value into the workflow; may be repeated"},
+    ARGUMENT_SET,
     {0, "parallelism", "N|auto", "calls at once"},
     {0, "workers", "N", "worker processes of a private run"},
     {0, "head", "ENDPOINT", "use a running head instead of a private one"},
@@ -83,7 +89,11 @@ static const shoal_argument_t start_arguments[] = {
     ARGUMENT_END,
 };
 
-static const shoal_argument_t stop_arguments[] = {ARGUMENT_STATE, ARGUMENT_END};
+static const shoal_argument_t stop_arguments[] = {
+    ARGUMENT_STATE,
+    {0, "force", NULL, "end jobs for good that would be lost"},
+    ARGUMENT_END,
+};
 
 static const shoal_argument_t status_arguments[] = {ARGUMENT_HEAD, ARGUMENT_OUTPUT, ARGUMENT_END};
 
@@ -106,7 +116,8 @@ static const shoal_command_t commands[] = {
                  "  shoal ingest postgres://reader@db.example/shop -o shop.jsonl\n"
                  "  shoal ingest sqlite:shop.db -o - | head\n"
                  "  shoal ingest -c shop.yaml --dry-run --limit 100 --output json\n"
-                 "  shoal ingest -c shop.yaml --set source.serviceName=shop2 --parallelism 8\n",
+                 "  shoal ingest -c shop.yaml --set source.serviceName=shop2 --parallelism 8\n"
+                 "  shoal ingest -c shop.yaml --set 'sharding={type: schema}'\n",
      .words_max = 1,
      .run = shoal_command_ingest},
     {.name = "validate",
@@ -135,8 +146,9 @@ static const shoal_command_t commands[] = {
                  "  shoal start --address ipc:///run/user/1000/shoal/head.sock --slots 4\n",
      .run = shoal_command_start},
     {.name = "stop",
-     .usage = "[--state DIR]",
-     .summary = "End the heads and workers that `shoal start` has started.",
+     .usage = "[OPTION]...",
+     .summary = "End the head and the workers that `shoal start` has started. Jobs that are not "
+                "finished go on\nwhen the head is started again.",
      .arguments = stop_arguments,
      .examples = "  shoal stop\n",
      .run = shoal_command_stop},
@@ -209,14 +221,13 @@ run_command(const shoal_command_t *command, int argc, char **argv)
     shoal_status_t status = SHOAL_STATUS_INIT;
     shoal_arguments_t *arguments = NULL;
     if (!shoal_arguments_read(command, argc, argv, &arguments, &status)) {
-        shoal_complain(&status);
-        return SHOAL_EXIT_USAGE;
+        return shoal_command_failed(&status);
     }
     int code;
     if (shoal_arguments_want_help(arguments)) {
         shoal_buffer_t text = SHOAL_BUFFER_INIT;
         shoal_command_help(command, &text);
-        code = shoal_print(&text, &status) ? SHOAL_EXIT_OK : SHOAL_EXIT_FAILED;
+        code = shoal_print(&text, &status) ? SHOAL_EXIT_OK : shoal_command_failed(&status);
         shoal_buffer_fini(&text);
     } else {
         code = command->run(arguments);

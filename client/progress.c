@@ -131,26 +131,10 @@ shoal_progress_update(shoal_progress_t *progress, const shoal_report_t *report, 
     put(progress);
 }
 
-// Seconds to go by the share of shards that are done; negative: nobody can say yet.
-static double
-time_left(const shoal_report_t *report)
-{
-    if (report->is_discovering || report->shards.done == 0 || report->shards.total == 0) {
-        return -1.0;
-    }
-    uint64_t ended = report->shards.done + report->shards.dead;
-    if (ended >= report->shards.total) {
-        return 0.0;
-    }
-    return report->seconds * (double)(report->shards.total - ended) / (double)ended;
-}
-
 static void
 append_bar(const shoal_report_t *report, bool has_colour, shoal_buffer_t *out)
 {
-    uint64_t total = report->shards.total;
-    uint64_t ended = report->shards.done + report->shards.dead;
-    size_t full = total == 0 ? 0 : (size_t)(BAR_CELLS * (ended < total ? ended : total) / total);
+    size_t full = (size_t)(BAR_CELLS * shoal_report_progress(report) + 1e-9);
     shoal_buffer_append_text(out, has_colour ? "[\033[32m" : "[");
     for (size_t i = 0; i < BAR_CELLS; i++) {
         if (i == full) {
@@ -172,12 +156,12 @@ append_numbers(const shoal_report_t *report, shoal_buffer_t *out)
     shoal_buffer_append_format(
         out, "%s of %s%s shards, %s records, %s/s", shoal_text_count(report->shards.done, done),
         shoal_text_count(report->shards.total, total), report->is_discovering ? "+" : "",
-        shoal_text_count(report->records.total, records),
+        shoal_text_count(report->records.total + report->records.arriving, records),
         shoal_text_count((uint64_t)(shoal_report_rate(report) + 0.5), rate));
     if (report->shards.dead > 0) {
         shoal_buffer_append_format(out, ", %llu dead", (unsigned long long)report->shards.dead);
     }
-    double left = time_left(report);
+    double left = shoal_report_seconds_left(report);
     if (left > 0.0) {
         char eta[SHOAL_TEXT_SIZE];
         shoal_buffer_append_format(out, ", %s to go", shoal_text_seconds(left, eta));

@@ -69,6 +69,15 @@ read_seconds(shoal_cursor_t *cursor, void *at)
 }
 
 static void
+read_progress(shoal_cursor_t *cursor, void *at)
+{
+    shoal_report_t *report = at;
+    double progress = shoal_cursor_float(cursor);
+    report->has_progress = progress >= 0.0 && progress <= 1.0;
+    report->progress = report->has_progress ? progress : 0.0;
+}
+
+static void
 read_text(shoal_cursor_t *cursor, void *at)
 {
     shoal_slice_t text = shoal_cursor_str_or_nil(cursor);
@@ -149,6 +158,7 @@ read_records(shoal_cursor_t *cursor, void *at)
         {"successful", offsetof(shoal_report_t, records.successful), read_uint},
         {"failed", offsetof(shoal_report_t, records.failed), read_uint},
         {"filtered", offsetof(shoal_report_t, records.filtered), read_uint},
+        {"arriving", offsetof(shoal_report_t, records.arriving), read_uint},
         {"by_kind", 0, read_kinds},
     };
     read_map(cursor, keys, KEY_COUNT(keys), at);
@@ -175,6 +185,7 @@ read_errors(shoal_cursor_t *cursor, void *at)
         {"key", offsetof(shoal_report_error_t, key), read_text},
         {"where", offsetof(shoal_report_error_t, where), read_text},
         {"worker", offsetof(shoal_report_error_t, worker), read_text},
+        {"worker_name", offsetof(shoal_report_error_t, worker_name), read_text},
         {"count", offsetof(shoal_report_error_t, count), read_uint},
     };
     shoal_report_t *report = at;
@@ -190,6 +201,7 @@ read_errors(shoal_cursor_t *cursor, void *at)
         error->key = no_text(error->key);
         error->where = no_text(error->where);
         error->worker = no_text(error->worker);
+        error->worker_name = no_text(error->worker_name);
     }
 }
 
@@ -289,6 +301,7 @@ static const report_key_t detail_keys[] = {
     {"commits", offsetof(shoal_report_t, commits), read_uint},
     {"output_bytes", offsetof(shoal_report_t, output_bytes), read_uint},
     {"seconds", offsetof(shoal_report_t, seconds), read_seconds},
+    {"progress", 0, read_progress},
     {"workers", offsetof(shoal_report_t, workers), read_uint},
     {"slots", offsetof(shoal_report_t, slots), read_uint},
     {"wait", offsetof(shoal_report_t, wait), read_text},
@@ -321,6 +334,7 @@ shoal_report_read(shoal_slice_t state, shoal_slice_t detail, shoal_report_t **re
         }
     }
     report->wait = no_text(report->wait);
+    report->said_seconds = report->seconds;
     *ret_report = report;
     return true;
 }
@@ -340,6 +354,7 @@ shoal_report_destroy(shoal_report_t **report)
         free(it->errors[i].key);
         free(it->errors[i].where);
         free(it->errors[i].worker);
+        free(it->errors[i].worker_name);
     }
     for (size_t i = 0; i < it->warning_count; i++) {
         free(it->warnings[i].text);
@@ -382,6 +397,34 @@ shoal_report_success(const shoal_report_t *report)
 double
 shoal_report_rate(const shoal_report_t *report)
 {
-    double rate = report->seconds > 0.0 ? (double)report->records.total / report->seconds : 0.0;
+    double records = (double)report->records.total + (double)report->records.arriving;
+    double rate = report->seconds > 0.0 ? records / report->seconds : 0.0;
     return rate < RATE_MAX ? rate : 0.0; // no clock measures that
+}
+
+double
+shoal_report_progress(const shoal_report_t *report)
+{
+    double total = (double)report->shards.total;
+    double ended = (double)report->shards.done + (double)report->shards.dead;
+    if (report->has_progress) {
+        return report->progress;
+    }
+    if (total <= 0.0) {
+        return 0.0;
+    }
+    return ended < total ? ended / total : 1.0;
+}
+
+double
+shoal_report_seconds_left(const shoal_report_t *report)
+{
+    double progress = shoal_report_progress(report);
+    if (report->is_discovering || progress <= 0.0) {
+        return -1.0;
+    }
+    // From what was true when it was said: it goes down until more is known.
+    double left = report->said_seconds * (1.0 - progress) / progress;
+    double since = report->seconds - report->said_seconds;
+    return left > since ? left - since : 0.0;
 }

@@ -24,9 +24,10 @@ typedef struct shoal_report_error {
     uint64_t error_class;
     uint64_t code;
     char *message;
-    char *key;    // path in the workflow file, or ""
-    char *where;  // a shard's title or a scope, or ""
-    char *worker; // or ""
+    char *key;         // path in the workflow file, or ""
+    char *where;       // a shard's title or a scope, or ""
+    char *worker;      // id, or ""
+    char *worker_name; // or ""
     uint64_t count;
 } shoal_report_error_t;
 
@@ -56,11 +57,15 @@ typedef struct shoal_report {
     } shards;
     struct {
         uint64_t total, successful, failed, filtered;
+        uint64_t arriving; // here, but not committed yet
     } records;
     shoal_report_count_t *kinds;
     size_t kind_count;
     uint64_t commits, output_bytes, workers, slots;
-    double seconds;
+    double seconds;      // may be written on while no event comes
+    double said_seconds; // as the head said
+    double progress;     // share of the work that is behind it, 0 to 1
+    bool has_progress;
     char *wait; // what the job waits for, or ""
     shoal_report_error_t *errors;
     size_t error_count;
@@ -94,6 +99,12 @@ bool shoal_report_is_final(const shoal_report_t *report); // neither PENDING nor
 // successful / (successful + failed) in percent; 100 where there was none of both.
 double shoal_report_success(const shoal_report_t *report);
 
-double shoal_report_rate(const shoal_report_t *report); // records a second
+double shoal_report_rate(const shoal_report_t *report); // records a second, those on their way too
+
+// Seconds to go; negative: nobody can say.
+double shoal_report_seconds_left(const shoal_report_t *report);
+
+// The share of the work that is behind it, by the head's word or by the shards that have ended.
+double shoal_report_progress(const shoal_report_t *report);
 
 #endif

@@ -33,7 +33,6 @@ typedef struct run {
     uint64_t submit_request;
     uint64_t start_ms;
     uint64_t report_ms;     // when the last event came
-    double report_seconds;  // what it said
     uint64_t up_ms;         // last time the session was seen up
     uint64_t stop_ms;       // when STOP was asked for, 0: not
     uint64_t room_until_ms; // the disk is full: give up then; 0: it is not
@@ -191,7 +190,6 @@ on_event(run_t *run, const shoal_msg_event_t *event)
     shoal_report_destroy(&run->result->report);
     run->result->report = report;
     run->report_ms = shoal_clock_ms();
-    run->report_seconds = report->seconds;
     check_end(run);
 }
 
@@ -605,7 +603,7 @@ run_due(run_t *run, uint64_t now_ms)
     }
     shoal_report_t *report = run->result->report;
     if (report && !is_final(run) && now_ms > run->report_ms) { // time goes on between events
-        report->seconds = run->report_seconds + (double)(now_ms - run->report_ms) / 1000.0;
+        report->seconds = report->said_seconds + (double)(now_ms - run->report_ms) / 1000.0;
     }
     shoal_progress_update(run->progress, report, now_ms);
 }

@@ -13,7 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "proto/base/alloc.h"
@@ -78,6 +80,30 @@ is_loopback(const char *host)
     return strncmp(host, "127.", 4) == 0 || strncmp(host, "localhost:", 10) == 0;
 }
 
+// A socket file outlives a head that was killed, and libzmq would try it for ever.
+static bool
+listener_check(const char *endpoint, shoal_status_t *status)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int len =
+        snprintf(address.sun_path, sizeof(address.sun_path), "%s", endpoint + strlen("ipc://"));
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 || len >= (int)sizeof(address.sun_path)) {
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+        return true; // dialling says what is wrong with it
+    }
+    bool is_refused = connect(fd, (const struct sockaddr *)&address, sizeof(address)) != 0 &&
+                      errno == ECONNREFUSED;
+    (void)close(fd);
+    return !is_refused ||
+           shoal_fail(status, SHOAL_UNAVAILABLE,
+                      "cannot reach a head at %s: the one that listened there has ended; to start "
+                      "one: shoal start --head",
+                      endpoint);
+}
+
 // A connection to an ipc path that is not there would be tried for ever; say it at once instead.
 static bool
 endpoint_check(const char *endpoint, shoal_status_t *status)
@@ -102,7 +128,7 @@ endpoint_check(const char *endpoint, shoal_status_t *status)
                               ? "nothing listens there; to start one: shoal start --head"
                               : strerrordesc_np(error));
     }
-    return true;
+    return listener_check(endpoint, status);
 }
 
 static void
@@ -494,7 +520,8 @@ shoal_session_wait(shoal_session_t *session, uint64_t timeout_ms, shoal_status_t
     while (session->state != UP) {
         if (shoal_clock_ms() >= deadline) {
             return shoal_fail(status, SHOAL_UNAVAILABLE,
-                              "cannot reach a head at %s: no answer within %.1f s",
+                              "cannot reach a head at %s: no answer within %.1f s; does a head "
+                              "run there? To start one: shoal start --head",
                               session->endpoint, (double)timeout_ms / 1000.0);
         }
         if (!wait_turn(session, deadline, status)) {
@@ -524,7 +551,8 @@ shoal_session_ask(shoal_session_t *session, const char *what, const char *id, ui
     while (done && !session->is_answered) {
         if (shoal_clock_ms() >= deadline) {
             done = shoal_fail(status, SHOAL_UNAVAILABLE,
-                              "the head at %s did not answer \"%s\" within %.1f s",
+                              "the head at %s did not answer \"%s\" within %.1f s; try again, or "
+                              "look at its log",
                               session->endpoint, what, (double)timeout_ms / 1000.0);
         } else {
             done = wait_turn(session, deadline, status);

@@ -43,7 +43,7 @@ typedef struct shoal_session_listener {
 
 // Makes a session and dials; nothing has been answered yet. Copies config and listener.
 //   SHOAL_INVALID      the endpoint is no "ipc://..." and no "tcp://host:port" on this machine
-//   SHOAL_UNAVAILABLE  there is no such ipc socket (no head has ever listened on it)
+//   SHOAL_UNAVAILABLE  there is no such ipc socket, or nobody listens on it any more
 SHOAL_MUST_CHECK bool shoal_session_new(const shoal_session_config_t *config,
                                         const shoal_session_listener_t *listener, uint64_t now_ms,
                                         shoal_session_t **ret_session, shoal_status_t *status);

@@ -26,8 +26,10 @@ typedef struct column {
     const char *key;
 } column_t;
 
+#define WORKER "@" // no key: its name and the first digits of its id
+
 static const column_t worker_columns[] = {
-    {"WORKER", "name"},      {"STATE", "state"},     {">SLOTS", "slots"},
+    {"WORKER", WORKER},      {"STATE", "state"},     {">SLOTS", "slots"},
     {">RUNNING", "running"}, {"CLASSES", "classes"}, {NULL, NULL},
 };
 
@@ -78,6 +80,28 @@ append_value(shoal_slice_t value, shoal_buffer_t *out)
     }
 }
 
+// "worker 1 (0a1b2c3d)"
+static char *
+worker_of(shoal_slice_t map)
+{
+    shoal_buffer_t name = SHOAL_BUFFER_INIT;
+    shoal_buffer_t id = SHOAL_BUFFER_INIT;
+    shoal_buffer_t cell = SHOAL_BUFFER_INIT;
+    shoal_slice_t value;
+    if (shoal_map_find(map, "name", &value)) {
+        append_value(value, &name);
+    }
+    if (shoal_map_find(map, "id", &value)) {
+        append_value(value, &id);
+    }
+    shoal_text_append_worker(&cell, shoal_buffer_text(&name), shoal_buffer_text(&id));
+    char *text = shoal_strdup(shoal_buffer_text(&cell));
+    shoal_buffer_fini(&name);
+    shoal_buffer_fini(&id);
+    shoal_buffer_fini(&cell);
+    return text;
+}
+
 static char *
 cell_of(shoal_slice_t map, const char *key)
 {
@@ -109,7 +133,8 @@ append_table(shoal_slice_t answer, const column_t *columns, shoal_buffer_t *out)
     for (uint32_t row = 1; row <= count; row++) {
         shoal_slice_t map = shoal_cursor_value(&cursor);
         for (size_t i = 0; i < width; i++) {
-            cells[row * width + i] = cell_of(map, columns[i].key);
+            cells[row * width + i] =
+                strcmp(columns[i].key, WORKER) == 0 ? worker_of(map) : cell_of(map, columns[i].key);
         }
     }
     shoal_text_table((const char *const *)cells, count + 1, width, out);
@@ -234,8 +259,7 @@ shoal_command_status(const shoal_arguments_t *arguments)
     }
     shoal_buffer_fini(&out);
     if (!done) {
-        shoal_complain(&status);
-        return status.code == SHOAL_INVALID ? SHOAL_EXIT_USAGE : SHOAL_EXIT_FAILED;
+        return shoal_command_failed(&status);
     }
     return SHOAL_EXIT_OK;
 }

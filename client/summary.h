@@ -11,17 +11,24 @@
 #include "proto/base/buffer.h"
 
 // Exit codes: DESIGN section 8.
-enum { SHOAL_EXIT_OK = 0, SHOAL_EXIT_FAILED = 1, SHOAL_EXIT_USAGE = 2, SHOAL_EXIT_PARTIAL = 3 };
+enum {
+    SHOAL_EXIT_OK = 0,
+    SHOAL_EXIT_FAILED = 1,
+    SHOAL_EXIT_USAGE = 2,
+    SHOAL_EXIT_PARTIAL = 3,
+    SHOAL_EXIT_UNREAD = 141, // nobody reads standard output any more
+};
 
 typedef struct shoal_summary {
-    const char *name;             // of the workflow
-    uint64_t job;                 // 0: the head never accepted one
-    const shoal_report_t *report; // NULL: no event came
-    const shoal_status_t *status; // the run's own failure; code SHOAL_OK: none
-    int signal;                   // that interrupted it, or 0
-    int success_threshold;        // percent, -1: not written
-    const char *output;           // file with the records, "-", or NULL
-    const char *part;             // kept because the run did not end well, or NULL
+    const char *name;                 // of the workflow
+    uint64_t job;                     // 0: the head never accepted one
+    const shoal_report_t *report;     // NULL: no event came
+    const shoal_status_t *status;     // the run's own failure; code SHOAL_OK: none
+    int signal;                       // that interrupted it, or 0
+    int success_threshold;            // percent, -1: not written
+    const char *const *file_warnings; // of the workflow file, NULL-terminated, for JSON; or NULL
+    const char *output;               // file with the records, "-", or NULL
+    const char *part;                 // kept because the run did not end well, or NULL
     uint64_t output_bytes;
     bool is_dry_run;
     bool is_look; // at a job that may still run: its state is no end, and no failure
@@ -39,8 +46,8 @@ typedef struct shoal_summary {
 // The text for standard error.
 void shoal_summary_text(const shoal_summary_t *summary, shoal_buffer_t *out);
 
-// Its part on warnings.
-void shoal_summary_warnings(const shoal_report_t *report, shoal_buffer_t *out);
+// Its part on warnings and facts. There is a report.
+void shoal_summary_notes(const shoal_summary_t *summary, shoal_buffer_t *out);
 
 // One JSON object and a line end, with the keys of DESIGN section 8.
 void shoal_summary_json(const shoal_summary_t *summary, shoal_buffer_t *out);
@@ -50,6 +57,10 @@ int shoal_summary_exit(const shoal_summary_t *summary);
 // The state to show: the job's, or FAILED or STOPPED where the run ended before the job did.
 // With is_look it is the job's, whatever it is.
 const char *shoal_summary_state(const shoal_summary_t *summary);
+
+bool shoal_summary_has_failed(const shoal_summary_t *summary);      // the run itself, not its job
+bool shoal_summary_is_going_on(const shoal_summary_t *summary);     // looked at before its end
+const char *shoal_summary_unlooked(const shoal_summary_t *summary); // why the balance is, or NULL
 
 // The name of a planned shard's stage.
 const char *shoal_summary_stage(uint64_t stage);

@@ -12,6 +12,8 @@
 #include "proto/base/alloc.h"
 #include "proto/base/utf8.h"
 
+#define ID_DIGITS 8
+
 const char *
 shoal_text_count(uint64_t count, char text[SHOAL_TEXT_SIZE])
 {
@@ -88,6 +90,22 @@ shoal_text_append_safe(shoal_buffer_t *out, const char *text)
             shoal_buffer_append_byte(out, '?');
         }
     }
+}
+
+void
+shoal_text_append_worker(shoal_buffer_t *out, const char *name, const char *id)
+{
+    bool is_long = strlen(id) >= 32; // made by chance, so its first digits tell it apart
+    char digits[ID_DIGITS + 1];
+    (void)snprintf(digits, sizeof(digits), "%s", id);
+    if (!name[0]) {
+        shoal_text_append_safe(out, is_long ? digits : id);
+        return;
+    }
+    shoal_text_append_safe(out, name);
+    shoal_buffer_append_text(out, " (");
+    shoal_text_append_safe(out, digits);
+    shoal_buffer_append_text(out, ")");
 }
 
 // Characters of text: a column is wide by these, not by bytes.

@@ -27,6 +27,9 @@ const char *shoal_text_bytes(uint64_t bytes, char text[SHOAL_TEXT_SIZE]);
 // Appends `text` with control characters as '?'; line ends too.
 void shoal_text_append_safe(shoal_buffer_t *out, const char *text);
 
+// Appends a worker's name and its id's first digits, or one of them.
+void shoal_text_append_worker(shoal_buffer_t *out, const char *name, const char *id);
+
 // A table: cells are texts, row by row, `columns` a row; the first row is the heading. A column
 // whose heading starts with '>' is set to the right ('>' is not shown). Two spaces stand between
 // columns; the last column is not padded.

@@ -2,6 +2,11 @@
 //
 // test_client_session.c - what client/session.h promises, against a scripted head.
 
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
 #include "client/session.h"
 #include "proto/record/cursor.h"
 #include "tests/support/scripted_head.h"
@@ -80,6 +85,27 @@ what_is_no_head_is_said_at_once(void)
         const shoal_session_config_t config = {.endpoint = wrong[i].endpoint};
         CHECK_FAILS(shoal_session_new(&config, NULL, 0, &session, &status), status, wrong[i].code);
     }
+}
+
+static void
+a_socket_that_a_killed_head_has_left_is_told_at_once(void)
+{
+    char folder[] = "/tmp/shoal-test-XXXXXX";
+    CHECK(mkdtemp(folder));
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    char endpoint[64];
+    (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s/head.sock", folder);
+    (void)snprintf(endpoint, sizeof(endpoint), "ipc://%s/head.sock", folder);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    CHECK(fd >= 0 && bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0);
+    (void)close(fd); // as a kill does: the file stays
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    shoal_session_t *session = NULL;
+    const shoal_session_config_t config = {.endpoint = endpoint};
+    CHECK_FAILS(shoal_session_new(&config, NULL, 0, &session, &status), status, SHOAL_UNAVAILABLE);
+    CHECK_SAYS(status.text, "has ended; to start one: shoal start --head");
+    (void)unlink(address.sun_path);
+    (void)rmdir(folder);
 }
 
 static void
@@ -243,6 +269,7 @@ what_does_not_speak_the_protocol_is_left(void)
 }
 
 TEST_MAIN(TEST(a_question_is_answered), TEST(what_is_no_head_is_said_at_once),
+          TEST(a_socket_that_a_killed_head_has_left_is_told_at_once),
           TEST(silence_is_an_error_after_its_time),
           TEST(it_beats_and_dials_again_when_the_head_is_silent),
           TEST(a_head_that_has_forgotten_it_gets_a_new_hello), TEST(a_refusal_is_final),

@@ -321,6 +321,84 @@ progress_says_how_far_it_is(void)
     shoal_report_destroy(&report);
 }
 
+// A running job: a third of the work is done, and 100 records are here that belong to no commit.
+static shoal_report_t *
+report_on_the_way(bool is_discovering)
+{
+    shoal_buffer_t detail = SHOAL_BUFFER_INIT;
+    shoal_write_map(&detail, 6);
+    shoal_write_key(&detail, "stage");
+    shoal_write_text(&detail, "map");
+    shoal_write_key(&detail, "discovering");
+    shoal_write_bool(&detail, is_discovering);
+    shoal_write_key(&detail, "shards");
+    shoal_write_map(&detail, 1);
+    shoal_write_key(&detail, "total");
+    shoal_write_uint(&detail, 4);
+    shoal_write_key(&detail, "records");
+    shoal_write_map(&detail, 2);
+    shoal_write_key(&detail, "total");
+    shoal_write_uint(&detail, 900);
+    shoal_write_key(&detail, "arriving");
+    shoal_write_uint(&detail, 100);
+    shoal_write_key(&detail, "progress");
+    shoal_write_float(&detail, 0.25);
+    shoal_write_key(&detail, "seconds");
+    shoal_write_float(&detail, 4.0);
+    shoal_report_t *report = report_of("RUNNING", &detail);
+    shoal_buffer_fini(&detail);
+    return report;
+}
+
+static void
+progress_moves_before_the_first_shard_is_done(void)
+{
+    shoal_report_t *report = report_on_the_way(/*is_discovering=*/false);
+    shoal_buffer_t out = SHOAL_BUFFER_INIT;
+    shoal_progress_format_plain(report, &out);
+    assert_string_equal(shoal_buffer_text(&out),
+                        "4.00 s: map, 0 of 4 shards, 1,000 records, 250/s, 12.0 s to go");
+    shoal_buffer_clear(&out);
+    shoal_progress_format(report, 100, /*has_colour=*/false, &out);
+    CHECK(strstr(shoal_buffer_text(&out), "[#####...............]"));
+    shoal_buffer_fini(&out);
+    shoal_report_destroy(&report);
+}
+
+static void
+the_time_to_go_goes_down_while_no_event_comes(void)
+{
+    shoal_report_t *report = report_on_the_way(/*is_discovering=*/false);
+    CHECK(shoal_report_seconds_left(report) == 12.0);
+    report->seconds = 9.0;
+    CHECK(shoal_report_seconds_left(report) == 7.0);
+    report->seconds = 30.0;
+    CHECK(shoal_report_seconds_left(report) == 0.0);
+    shoal_report_destroy(&report);
+    report = report_on_the_way(/*is_discovering=*/true); // nobody knows how much there is
+    CHECK(shoal_report_seconds_left(report) < 0.0);
+    shoal_report_destroy(&report);
+}
+
+static void
+a_worker_is_named_by_its_name_and_the_first_digits_of_its_id(void)
+{
+    static const struct {
+        const char *name, *id, *text;
+    } cases[] = {
+        {"worker 1", "0123456789abcdef0123456789abcdef", "worker 1 (01234567)"},
+        {"", "0123456789abcdef0123456789abcdef", "01234567"},
+        {"", "w7", "w7"},
+        {"db-host", "w7", "db-host (w7)"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        shoal_buffer_t out = SHOAL_BUFFER_INIT;
+        shoal_text_append_worker(&out, cases[i].name, cases[i].id);
+        assert_string_equal(shoal_buffer_text(&out), cases[i].text);
+        shoal_buffer_fini(&out);
+    }
+}
+
 // What `progress` has written into the pipe so far.
 static const char *
 written(int fd)
@@ -403,6 +481,7 @@ a_summary_is_the_text_that_people_read(void)
         "              shop.hr: 10 table listed, 7 delivered, 1 filtered, 0 vanished, 0 dead, not "
         "complete\n"
         "  warnings    no snapshot (2 times)\n"
+        "  noted       server: 15.4\n"
         "  output      shop.jsonl (4.9 KiB)\n"
         "error: permission denied for schema hr (fatal, in oids 1 to 900, 3 times)\n"
         "       next: check the user, the password and what the user may read\n"
@@ -500,9 +579,9 @@ static void
 json_is_one_object_with_the_documented_keys(void)
 {
     static const char *const keys[] = {
-        "job",    "state",    "records",  "shards", "seconds", "records_per_second",
-        "errors", "warnings", "balanced", "scopes", "output",  "dry_run",
-        "limited"};
+        "job",     "state",    "records",  "shards", "seconds", "records_per_second",
+        "errors",  "warnings", "balanced", "scopes", "output",  "dry_run",
+        "limited", "facts"};
     shoal_report_t *report = full_report("PARTIAL");
     report->is_limited = false;
     const shoal_summary_t summary = {.job = 7,
@@ -535,6 +614,96 @@ json_is_one_object_with_the_documented_keys(void)
                       "output", "bytes", &bytes, "warnings", "count", &times, "scopes", "total",
                       &scopes) == 0);
     CHECK(!is_balanced && bytes == 5000 && times == 2 && scopes == 2);
+    json_decref(whole);
+    shoal_buffer_fini(&out);
+    shoal_report_destroy(&report);
+}
+
+// A report with a warning of a key and one of something else, and with two scopes of tables.
+static shoal_report_t *
+noted_report(const char *state, uint64_t filtered)
+{
+    shoal_buffer_t detail = SHOAL_BUFFER_INIT;
+    shoal_write_map(&detail, 2);
+    shoal_write_key(&detail, "warnings");
+    shoal_write_array(&detail, 2);
+    shoal_write_array(&detail, 2);
+    shoal_write_text(&detail, "source.type: has no meaning here");
+    shoal_write_uint(&detail, 1);
+    shoal_write_array(&detail, 2);
+    shoal_write_text(&detail, "sources: are many");
+    shoal_write_uint(&detail, 1);
+    shoal_write_key(&detail, "books");
+    shoal_write_array(&detail, 2);
+    for (int i = 0; i < 2; i++) {
+        shoal_write_map(&detail, 4);
+        shoal_write_key(&detail, "scope");
+        shoal_write_text(&detail, i == 0 ? "pg.a" : "pg.b");
+        shoal_write_key(&detail, "of");
+        shoal_write_text(&detail, "tables");
+        shoal_write_key(&detail, "listed");
+        shoal_write_uint(&detail, 20);
+        shoal_write_key(&detail, "filtered");
+        shoal_write_uint(&detail, filtered);
+    }
+    shoal_report_t *report = report_of(state, &detail);
+    shoal_buffer_fini(&detail);
+    return report;
+}
+
+static void
+warnings_of_keys_say_where_the_keys_stand(void)
+{
+    shoal_report_t *report = noted_report("SUCCEEDED", 3);
+    const shoal_summary_t summary = {
+        .name = "shop", .report = report, .success_threshold = -1, .locate = say_line};
+    shoal_buffer_t out = SHOAL_BUFFER_INIT;
+    shoal_summary_notes(&summary, &out);
+    assert_string_equal(shoal_buffer_text(&out),
+                        "  warnings    shop.yaml:2: source.type: has no meaning here\n"
+                        "              sources: are many\n");
+    shoal_buffer_fini(&out);
+    shoal_report_destroy(&report);
+}
+
+static void
+a_run_that_has_filtered_everything_warns_of_it(void)
+{
+    static const struct {
+        const char *state;
+        uint64_t filtered;
+        bool warns;
+    } cases[] = {{"SUCCEEDED", 20, true}, {"SUCCEEDED", 19, false}, {"FAILED", 20, false}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        shoal_report_t *report = noted_report(cases[i].state, cases[i].filtered);
+        const shoal_summary_t summary = {.report = report, .success_threshold = -1};
+        shoal_buffer_t out = SHOAL_BUFFER_INIT;
+        shoal_summary_text(&summary, &out);
+        bool has_warned =
+            strstr(shoal_buffer_text(&out), "nothing is left: all 40 tables were filtered");
+        CHECK(has_warned == cases[i].warns);
+        shoal_buffer_clear(&out);
+        shoal_summary_json(&summary, &out);
+        CHECK((strstr(shoal_buffer_text(&out), "nothing is left") != NULL) == cases[i].warns);
+        shoal_buffer_fini(&out);
+        shoal_report_destroy(&report);
+    }
+}
+
+static void
+json_has_the_warnings_of_the_file_too(void)
+{
+    static const char *const warnings[] = {"shop.yaml:9: sink.x: unknown key", NULL};
+    shoal_report_t *report = noted_report("SUCCEEDED", 3);
+    const shoal_summary_t summary = {
+        .report = report, .success_threshold = -1, .file_warnings = warnings};
+    shoal_buffer_t out = SHOAL_BUFFER_INIT;
+    shoal_summary_json(&summary, &out);
+    json_t *whole = json_loadb(out.ptr, out.len, 0, NULL);
+    const json_t *list = json_object_get(whole, "warnings");
+    CHECK(json_array_size(list) == 3);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(list, 0), "message")),
+                        warnings[0]);
     json_decref(whole);
     shoal_buffer_fini(&out);
     shoal_report_destroy(&report);
@@ -623,12 +792,18 @@ TEST_MAIN(TEST(a_report_has_what_the_event_said), TEST(a_detail_cut_anywhere_is_
           TEST(an_event_without_detail_is_a_report_of_zeros), TEST(numbers_are_written_for_people),
           TEST(no_control_character_reaches_a_terminal),
           TEST(a_table_has_straight_columns_and_harmless_cells), TEST(progress_says_how_far_it_is),
+          TEST(progress_moves_before_the_first_shard_is_done),
+          TEST(the_time_to_go_goes_down_while_no_event_comes),
+          TEST(a_worker_is_named_by_its_name_and_the_first_digits_of_its_id),
           TEST(without_a_terminal_a_line_comes_every_five_seconds),
           TEST(on_a_terminal_one_line_is_drawn_again_and_taken_away),
           TEST(a_summary_is_the_text_that_people_read), TEST(a_limited_run_has_no_balance_to_show),
           TEST(a_part_that_stays_is_named), TEST(a_bad_file_is_told_with_its_line_and_exit_2),
           TEST(exit_codes_are_those_of_the_states),
           TEST(json_is_one_object_with_the_documented_keys),
+          TEST(warnings_of_keys_say_where_the_keys_stand),
+          TEST(a_run_that_has_filtered_everything_warns_of_it),
+          TEST(json_has_the_warnings_of_the_file_too),
           TEST(the_json_of_a_validation_has_the_plan_and_no_rate),
           TEST(a_job_that_goes_on_is_shown_as_it_is),
           TEST(a_stopped_run_has_no_balance_and_no_share),
