@@ -9,17 +9,20 @@
 #   make format   clang-format on every source
 #   make install  programs and connectors to PREFIX (DESTDIR is honoured)
 #   make fuzz     every fuzzer for FUZZ_SECONDS each
+#   make chaos    the chaos suite with new seeds for CHAOS_SECONDS (SEEDS=7,20-30: these seeds)
 #   make clean
 
-.PHONY: run test bench format check install fuzz clean
+.PHONY: run test bench format check install fuzz chaos clean
 .DEFAULT_GOAL := run
 
 PRESET       ?= release
 PREFIX       ?= /usr/local
 JOBS         ?= 2
 FUZZ_SECONDS ?= 60
+CHAOS_SECONDS ?= 3600
+SEEDS        ?=
 CTEST        ?=
-LABELS       ?= ^(unit|proto|e2e|fuzz|docs)$$
+LABELS       ?= ^(unit|proto|e2e|fuzz|docs|chaos)$$
 
 configure = cmake --preset $(PRESET) >build/configure.log 2>&1 || { cat build/configure.log; exit 1; }
 # Says nothing when there is nothing to do, and shows what the compiler says if it fails.
@@ -69,6 +72,13 @@ fuzz:
 	@deploy/install-deps build test lint
 	@mkdir -p build && cmake --preset fuzz >/dev/null && cmake --build --preset fuzz
 	@tests/support/check fuzz $(FUZZ_SECONDS)
+
+chaos:
+	@deploy/install-deps build test
+	@mkdir -p build && $(configure)
+	@cmake --build --preset $(PRESET)
+	@SHOAL_BUILD=build/$(PRESET) tests/chaos/run.py \
+		$(if $(SEEDS),--seeds $(SEEDS),--for $(CHAOS_SECONDS))
 
 clean:
 	@rm -rf build

@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cluster - the real programs under test: one head, workers and a client, each behind a proxy.
+
+Everything runs in one folder, with a log file a process. Nothing here decides what is to happen;
+it does what it is told and knows what is to be expected of each process.
+"""
+
+import glob
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
+sys.path.insert(0, os.path.join(ROOT, "tests", "proto", "python"))
+
+from programs import SLOWER, Head, processes_of, program, wait_until  # noqa: E402,F401
+from proxy import Proxy  # noqa: E402
+from shoal_wire import Client, Late, WireError  # noqa: E402,F401
+
+HEARTBEAT_MS, LIVENESS_MS, LEASE_MS = (int(ms * SLOWER) for ms in (100, 1000, 1500))
+TIMES = ("--heartbeat-ms", str(HEARTBEAT_MS), "--liveness-ms", str(LIVENESS_MS),
+         "--lease-ms", str(LEASE_MS))
+TERM_SECONDS = 45 * SLOWER  # a worker may run its calls to their end
+
+
+class Broken(Exception):
+    """The system under test did what it must never do."""
+
+
+def child_of(pid):
+    """The worker process below a supervisor, or None."""
+    try:
+        with open("/proc/%d/task/%d/children" % (pid, pid)) as file:
+            pids = file.read().split()
+    except OSError:
+        return None
+    return int(pids[0]) if pids else None
+
+
+def send_signal(pid, number):
+    try:
+        os.kill(pid, number)
+        return True
+    except ProcessLookupError:
+        return False
+
+
+class Worker:
+    """A place for a worker: its proxy stays, its processes come and go."""
+
+    def __init__(self, cluster, name, slots):
+        self.cluster, self.name, self.slots = cluster, name, slots
+        self.proxy = Proxy(cluster.socket)
+        self.log_path = cluster.path(name + ".log")
+        self.stopped = None  # the process that stands still now
+        self.expected = None  # why the present process may end
+        self.start()
+
+    def start(self):
+        life_in, self.lifeline = os.pipe()
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(
+                [program("shoal-worker"), "--connect", self.proxy.endpoint, "--insecure-loopback",
+                 "--lifeline-fd", str(life_in), "--slots", str(self.slots), "--name", self.name,
+                 "--connectors", self.cluster.connectors],
+                pass_fds=(life_in,), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                cwd=self.cluster.folder)
+        os.close(life_in)
+        self.expected = None
+        self.ends_by = None
+
+    def child(self):
+        return child_of(self.process.pid)
+
+    def look(self):
+        """Starts it again if it has ended as was expected."""
+        status = self.process.poll()
+        if status is None:
+            if self.ends_by and time.monotonic() > self.ends_by and not self.stopped:
+                raise Broken("%s has not ended %.0f s after SIGTERM" % (self.name, TERM_SECONDS))
+            return
+        os.close(self.lifeline)
+        if self.expected is None:
+            raise Broken("%s (supervisor) ended with %d, and nobody asked it to" %
+                         (self.name, status))
+        if status not in self.expected:
+            raise Broken("%s ended with %d, expected was %s" % (self.name, status, self.expected))
+        self.cluster.note("%s ended with %d and is started again" % (self.name, status))
+        self.start()
+
+    def kill(self):
+        pid = self.child()
+        if pid and self.expected:
+            self.expected += (128 + signal.SIGKILL,)  # it was leaving: nobody starts it again
+        return bool(pid) and send_signal(pid, signal.SIGKILL)
+
+    def stop(self):
+        self.stopped = self.child()
+        return bool(self.stopped) and send_signal(self.stopped, signal.SIGSTOP)
+
+    def go_on(self):
+        if self.stopped:
+            send_signal(self.stopped, signal.SIGCONT)
+            self.stopped = None
+
+    def term(self):
+        self.expected = (0,) + self.cluster.job.deaths()  # a shard may kill it meanwhile
+        self.ends_by = time.monotonic() + TERM_SECONDS
+        return send_signal(self.process.pid, signal.SIGTERM)
+
+    def kill_supervisor(self):
+        self.expected = (-signal.SIGKILL,)
+        return send_signal(self.process.pid, signal.SIGKILL)
+
+    def end(self):
+        """The polite end; returns the exit status."""
+        self.go_on()
+        if self.process.poll() is None:
+            send_signal(self.process.pid, signal.SIGTERM)
+        try:
+            status = self.process.wait(15 * SLOWER)
+        except subprocess.TimeoutExpired:
+            raise Broken("%s did not end within %.0f s of SIGTERM" % (self.name, 15 * SLOWER))
+        os.close(self.lifeline)
+        self.proxy.close()
+        return status
+
+
+class Fetcher:
+    """The client: `shoal ingest`, and `shoal job output` when it comes again."""
+
+    def __init__(self, cluster, flow, out):
+        self.cluster, self.flow, self.out = cluster, flow, out
+        self.proxy = Proxy(cluster.socket, cluster.path("c.sock"))
+        self.log_path = cluster.path("client.log")
+        self.job = None
+        self.comes_at = None
+        self.expects_kill = False
+        self.comings = 0
+        self.run("ingest", "-c", flow, "--no-progress")
+
+    def run(self, *arguments):
+        self.comings += 1
+        self.comes_at = None
+        self.expects_kill = False
+        with open(self.log_path, "ab") as log:
+            log.write(b"-- shoal %s\n" % " ".join(arguments).encode())
+            log.flush()
+            self.process = subprocess.Popen(
+                [program("shoal"), *arguments, "--head", self.proxy.endpoint],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.cluster.folder,
+                env=self.cluster.environment())
+
+    def kill(self, comes_in):
+        if self.process.poll() is not None or self.job is None:
+            return False  # before the job is known there is nothing to come back for
+        self.expects_kill = True
+        self.process.kill()
+        self.comes_at = time.monotonic() + comes_in
+        return True
+
+    def look(self):
+        """None while it runs or stays away; else its exit status."""
+        if self.comes_at is not None:
+            self.process.wait()
+            if time.monotonic() >= self.comes_at:
+                self.cluster.note("the client comes again for its output")
+                self.run("job", "output", str(self.job), "-o", self.out)
+            return None
+        return self.process.poll()
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.proxy.close()
+
+
+class Cluster:
+    def __init__(self, folder, job, workers, slots):
+        self.folder, self.job = folder, job
+        self.started = time.monotonic()
+        self.timeline = []
+        self.socket = self.path("head", "head.sock")
+        self.connectors = self.path("connectors")
+        self.out = self.path("out.jsonl")
+        self.head = None
+        self.head_stopped = False
+        self.head_expected = None
+        self.workers, self.client = [], None
+        self.link_connectors()
+        self.start_head()
+        for n in range(workers):
+            self.workers.append(Worker(self, "w%d" % (n + 1), slots))
+        flow = self.path("flow.json")
+        job.write(flow, self.path("marks"), self.out)
+        self.client = Fetcher(self, flow, self.out)
+
+    def path(self, *names):
+        return os.path.join(self.folder, *names)
+
+    def environment(self):
+        base = {"PATH": os.environ["PATH"], "HOME": self.folder, "XDG_RUNTIME_DIR": self.folder,
+                "TMPDIR": self.folder, "LC_ALL": "C.UTF-8"}
+        base.update({k: v for k, v in os.environ.items() if k.endswith("SAN_OPTIONS")})
+        return base
+
+    def note(self, text):
+        self.timeline.append((time.monotonic() - self.started, text))
+
+    def link_connectors(self):
+        """A folder with the modules of this build, and the one of this test."""
+        os.mkdir(self.connectors)
+        build = os.path.dirname(os.path.dirname(program("shoal")))
+        for path in glob.glob(os.path.join(build, "lib", "shoal", "*.so")) + \
+                glob.glob(os.path.join(build, "tests", "chaos", "*.so")):
+            os.symlink(path, os.path.join(self.connectors, os.path.basename(path)))
+
+    def start_head(self):
+        self.head = Head(self.folder, *TIMES, listen="ipc://" + self.socket)
+        self.head_expected = None
+        self.note("head %d is ready" % self.head.process.pid)
+
+    def ask(self, what, **fields):
+        with Client("ipc://" + self.socket, id="looker") as client:
+            return client.ask(what, **fields)
+
+    def find_job(self):
+        """Waits until the head has accepted the client's job."""
+        def look():
+            if self.client.process.poll() is not None:
+                raise Broken("the client ended with %d before its job was there" %
+                             self.client.process.returncode)
+            jobs = self.ask("jobs")
+            return jobs and jobs[0]["job"]
+        self.client.job = wait_until(look, 20, "a job at the head")
+
+    def look(self):
+        """One look at everybody; the client's exit status once it has ended by itself."""
+        if self.head.process.poll() is not None and self.head_expected is None:
+            raise Broken("the head ended with %d, and nobody asked it to" %
+                         self.head.process.returncode)
+        for worker in self.workers:
+            worker.look()
+        return self.client.look()
+
+    # -- the end
+
+    def end(self):
+        """Ends everything politely; complaints about what does not end well."""
+        complaints = []
+        for worker in self.workers:
+            status = worker.end()
+            if status != 0:
+                complaints.append("%s ended with %d after SIGTERM, expected was 0" %
+                                  (worker.name, status))
+        self.client.end()
+        self.head.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.head.process.wait(15 * SLOWER)
+        except subprocess.TimeoutExpired:
+            return complaints + ["the head did not end within %.0f s of SIGTERM" % (15 * SLOWER)]
+        os.close(self.head.lifeline)
+        if status != 0:
+            complaints.append("the head ended with %d after SIGTERM, expected was 0" % status)
+        return complaints + self.leftovers()
+
+    def leftovers(self):
+        complaints = []
+        left = processes_of(self.folder)
+        if left:
+            complaints.append("processes are left over: %r" % (left,))
+        for path in glob.glob(self.path("**"), recursive=True):
+            if path.endswith((".sock", ".part", ".part.state")) or "/run-" in path:
+                complaints.append("a file is left over: %s" % path)
+        return complaints
+
+    def verify_job(self):
+        """What the head says of the job when all is over."""
+        answer = self.ask("job", id=str(self.client.job))
+        detail, complaints = answer["detail"], []
+        with open(self.path("job.json"), "w", encoding="utf-8") as file:
+            json.dump(answer, file, indent=1, default=repr)
+
+        def expect(what, is_value, want):
+            if is_value != want:
+                complaints.append("%s: expected %r, got %r" % (what, want, is_value))
+        expect("state of the job", answer["state"], "PARTIAL" if self.job.bad else "SUCCEEDED")
+        records = detail["records"]
+        expect("records delivered", records["successful"], self.job.good)
+        expect("records failed", records["failed"], len(self.job.bad))
+        expect("records listed", records.get("listed"), self.job.records)
+        shards = detail["shards"]
+        expect("shards dead", shards["dead"], 0)
+        expect("shards running", shards["running"], 0)
+        expect("shards done", shards["done"], shards["total"])
+        expect("balanced", detail.get("balanced"), True)
+        scopes = detail.get("scopes", {})
+        expect("scopes balanced", scopes.get("balanced"), self.job.scopes)
+        expect("scopes complete", scopes.get("complete"), self.job.scopes)
+        for worker in self.ask("workers"):
+            if worker["state"] != "lost":
+                expect("calls still running at %s" % worker["name"], worker["running"], 0)
+        return complaints
