@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// cluster_parts.h - what the files of the cluster share: its structure and the calls between them.
+//
+// cluster.c has the attempts and the ends of jobs, joining.c the workers that come and go, stream.c
+// what they send, jobs.c what clients submit, turn.c what is started. Nobody else includes this.
+//
+// Threads: the hub's.  Logging: none.
+
+#ifndef SHOAL_HEAD_CLUSTER_PARTS_H
+#define SHOAL_HEAD_CLUSTER_PARTS_H
+
+#include "head/cluster.h"
+#include "head/delay.h"
+#include "head/names.h"
+
+struct shoal_cluster {
+    shoal_cluster_config_t config;
+    shoal_cluster_counts_t counts;
+    shoal_registry_t *registry;
+    shoal_scheduler_t *scheduler;
+    shoal_attempts_t *attempts;
+    shoal_delays_t *delays;
+    shoal_names_t *job_ids;     // by the client's id
+    shoal_names_t *job_numbers; // by the bytes of the number
+    shoal_job_t *first;
+    shoal_job_t *last;
+    size_t job_count;
+    size_t spec_bytes;
+    size_t disk_waiters; // jobs with needs_disk
+    uint64_t chance;     // state of the generator
+    shoal_buffer_t args; // scratch
+};
+
+// The live attempt that a worker's message names, or NULL (fenced).
+shoal_attempt_t *shoal_cluster_attempt(shoal_cluster_t *cluster, const shoal_worker_t *worker,
+                                       uint64_t call, uint64_t number);
+
+// Takes a live attempt out of all lists; its draft is gone, its shard RUNNING for the caller.
+void shoal_cluster_unlink(shoal_cluster_t *cluster, shoal_attempt_t *attempt);
+
+// Fences the attempt and asks its worker to stop; its shard stays RUNNING for the caller.
+void shoal_cluster_cancel(shoal_cluster_t *cluster, shoal_attempt_t *attempt, const char *reason);
+
+// Ends an attempt that did not succeed and decides about its shard.
+void shoal_cluster_fail(shoal_cluster_t *cluster, shoal_attempt_t *attempt, shoal_end_t end,
+                        const shoal_status_t *why, uint64_t now_ms);
+
+// After anything happened to a job's shards: moves it on, or ends it.
+void shoal_cluster_settle(shoal_cluster_t *cluster, shoal_job_t *job, uint64_t now_ms);
+
+// Ends a job that is over: cancels what runs, writes the summary, tells the workers.
+void shoal_cluster_end_job(shoal_cluster_t *cluster, shoal_job_t *job, uint64_t now_ms);
+
+void shoal_cluster_changed(shoal_cluster_t *cluster, shoal_job_t *job, bool is_urgent);
+
+#endif

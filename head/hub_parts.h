@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// hub_parts.h - what the hub's files share: its structure and the calls between them.
+//
+// hub.c has the turn and the sending, opening.c birth and death, reading.c the messages, greeting.c
+// HELLO, parting.c the peers that go, port.c what the cluster and the outputs want sent. Nobody else
+// includes this.
+//
+// Threads: the hub's.  Logging: as hub.h.
+
+#ifndef SHOAL_HEAD_HUB_PARTS_H
+#define SHOAL_HEAD_HUB_PARTS_H
+
+#include "head/hub.h"
+#include "head/requests.h"
+
+#define SHOAL_HUB_ID_SIZE   32 // hex digits
+#define SHOAL_STRANGERS_MAX 64 // that wait to be shut; one more is shut before it has read why
+#define SHOAL_REFUSED_LOGS  5  // lines a second about peers that were refused
+
+// The connection of a stranger that was told to go, and when it is shut.
+typedef struct shoal_stranger {
+    int fd;
+    ino_t inode;
+    uint64_t due_ms;
+} shoal_stranger_t;
+
+typedef struct shoal_changed_job {
+    shoal_job_t *job;
+    bool is_urgent;
+} shoal_changed_job_t;
+
+struct shoal_hub {
+    const shoal_config_t *config;
+    shoal_log_t *log;
+    void *context;
+    void *router;
+    void *monitor;
+    int signal_fd;
+    int epoll_fd;
+    bool stopping;
+    const char *stop_reason;
+    char id[SHOAL_HUB_ID_SIZE + 1];
+    char endpoint[256];
+    uint64_t started_ms;
+    uint64_t now_ms;        // the turn's one
+    uint64_t read_ms;       // what had come before this time has been read
+    uint64_t round_ms;      // when the present round through the peers began
+    size_t round_taken;     // messages taken in it
+    uint64_t deaf_until_ms; // after a standstill nobody is blamed for silence before this
+    uint64_t wake_ms;       // when the next turn is due
+    uint64_t sweep_ms;
+    uint64_t outputs_ms; // when the outputs want to run
+    uint64_t bury_ms;    // when the first of the peers that are gone is due
+    shoal_peers_t *peers;
+    shoal_cluster_t *cluster;
+    shoal_outputs_t *outputs;
+    shoal_peer_t *failing; // could not be sent to
+    shoal_worker_t *owing; // workers whose results were not acknowledged yet
+    shoal_changed_job_t changed[SHOAL_JOBS_MAX];
+    size_t changed_count;
+    shoal_stranger_t strangers[SHOAL_STRANGERS_MAX]; // in the order in which they came
+    size_t stranger_count;
+    bool outputs_touched;
+    bool is_broken;       // the socket
+    shoal_buffer_t frame; // for encoding
+    shoal_buffer_t body;  // for values in a body
+    shoal_parcel_t parcel;
+    shoal_log_limit_t refused_limit;
+    uint64_t refused;
+};
+
+static inline uint64_t
+shoal_hub_earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+// ---- hub.c
+
+// ERROR about a message, or about `request` (0: none).
+void shoal_hub_error(shoal_hub_t *hub, shoal_peer_t *peer, int refers, uint64_t request,
+                     bool closing, const shoal_status_t *why);
+
+// The worker is owed an acknowledgement of its results, or has just got it with something else.
+void shoal_hub_owe(shoal_hub_t *hub, shoal_worker_t *worker);
+void shoal_hub_owe_nothing(shoal_hub_t *hub, shoal_worker_t *worker);
+
+// ---- port.c
+
+shoal_port_t shoal_hub_port(shoal_hub_t *hub);
+shoal_output_hooks_t shoal_hub_hooks(shoal_hub_t *hub);
+
+// ---- greeting.c
+
+// A HELLO of a peer that is new.
+//   as shoal_cluster_join(); SHOAL_PROTOCOL for another role
+SHOAL_MUST_CHECK bool shoal_hub_admit(shoal_hub_t *hub, shoal_peer_t *peer,
+                                      const shoal_msg_hello_t *hello, shoal_status_t *status);
+
+// ---- reading.c
+
+// Takes the messages that are there, at most the budget of a turn. False: the socket is broken.
+SHOAL_MUST_CHECK bool shoal_hub_take_messages(shoal_hub_t *hub, shoal_status_t *status);
+
+// What the monitor says: connections that were closed.
+void shoal_hub_take_monitor(shoal_hub_t *hub);
+
+// ---- parting.c
+
+// Raises an event that does not come with a message to be served.
+void shoal_hub_peer_event(shoal_hub_t *hub, shoal_peer_t *peer, shoal_peer_event_t event,
+                          int refers, const shoal_status_t *why);
+void shoal_hub_peer_fail(shoal_hub_t *hub, shoal_peer_t *peer, shoal_peer_event_t event,
+                         const char *why);
+
+// After each handler: those that could not be sent to go.
+void shoal_hub_settle_failing(shoal_hub_t *hub);
+
+// Notes that the connection of somebody who is no peer has to be shut.
+void shoal_hub_note_stranger(shoal_hub_t *hub, int fd);
+
+void shoal_hub_log_peer(shoal_hub_t *hub, const shoal_peer_t *peer, shoal_peer_event_t event,
+                        const char *why);
+
+// Who was silent for too long.
+void shoal_hub_end_silence(shoal_hub_t *hub);
+
+// The only place that frees peers. Looks at those that are gone when the first of them is due.
+void shoal_hub_bury(shoal_hub_t *hub);
+
+#endif

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// joining.c - see cluster.h: workers that join, crash, are lost, or make progress.
+
+#include <signal.h>
+#include <stdio.h>
+
+#include "head/cluster_parts.h"
+#include "proto/base/alloc.h"
+#include "proto/record/cursor.h"
+
+void
+shoal_cluster_note(shoal_cluster_t *cluster, shoal_worker_t *worker, shoal_worker_event_t event)
+{
+    if (event == SHOAL_WORKER_ON_HEARD && worker->window == 0) {
+        event = SHOAL_WORKER_ON_DRAIN;
+    }
+    (void)shoal_worker_raise(cluster->registry, worker, event);
+}
+
+void
+shoal_cluster_window(shoal_cluster_t *cluster, shoal_worker_t *worker, uint32_t calls)
+{
+    worker->window = calls;
+    shoal_cluster_note(cluster, worker, SHOAL_WORKER_ON_HEARD);
+    shoal_worker_refeed(cluster->registry, worker);
+}
+
+// Remembers what the worker may have crashed of: calls start in the order that they were sent in, so
+// what was sent after the first ones, as many as there are slots, was still waiting.
+static void
+casualties_note(shoal_worker_t *worker)
+{
+    uint32_t waiting = worker->running > worker->slots ? worker->running - worker->slots : 0;
+    worker->casualty_count = 0;
+    for (const shoal_attempt_t *attempt = worker->attempts; attempt;
+         attempt = attempt->worker_next) { // the last one first
+        if (waiting > 0) {
+            waiting--;
+        } else if (worker->casualty_count < SHOAL_CASUALTIES_MAX) {
+            if (!worker->casualties) {
+                worker->casualties = shoal_alloc(SHOAL_CASUALTIES_MAX * sizeof(shoal_casualty_t));
+            }
+            worker->casualties[worker->casualty_count++] =
+                (shoal_casualty_t){attempt->call, attempt->number};
+        }
+    }
+}
+
+void
+shoal_cluster_lose(shoal_cluster_t *cluster, shoal_worker_t *worker, shoal_worker_event_t event,
+                   const char *why, uint64_t now_ms)
+{
+    if (worker->state == SHOAL_WORKER_LOST) {
+        return;
+    }
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    (void)shoal_fail(&status, SHOAL_UNAVAILABLE, "worker \"%s\" lost: %s", worker->label, why);
+    (void)shoal_worker_raise(cluster->registry, worker, event); // first: it gets nothing new
+    bool is_polite = event == SHOAL_WORKER_ON_LEAVE;
+    casualties_note(worker);
+    if (is_polite) {
+        worker->casualty_count = 0;
+    }
+    while (worker->attempts) {
+        shoal_cluster_fail(cluster, worker->attempts,
+                           is_polite ? SHOAL_END_RETURNED : SHOAL_END_LOST, &status, now_ms);
+    }
+    worker->actor_count = 0;
+    worker->peer = NULL;
+}
+
+// How the previous process of a worker ended.
+typedef struct obituary {
+    uint64_t signal;
+    uint64_t status;
+    bool is_crash;
+    char text[256];
+} obituary_t;
+
+static bool
+is_crash_signal(uint64_t number)
+{
+    static const int signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE, SIGSYS, SIGTRAP};
+    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+        if (number == (uint64_t)signals[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Reads last_exit: a map with "signal" or "status", and "reason" and "oom". False: it says nothing.
+static bool
+obituary_read(shoal_slice_t value, obituary_t *ret_obituary)
+{
+    obituary_t obituary = {0};
+    shoal_slice_t reason = SHOAL_SLICE_NONE;
+    shoal_cursor_t cursor = shoal_cursor_over(value);
+    uint32_t pairs = value.len > 0 ? shoal_cursor_map(&cursor) : 0;
+    for (uint32_t i = 0; i < pairs && !cursor.is_bad; i++) {
+        shoal_slice_t key = shoal_cursor_str(&cursor);
+        if (shoal_slice_is(key, "signal")) {
+            obituary.signal = shoal_cursor_uint(&cursor);
+        } else if (shoal_slice_is(key, "status")) {
+            obituary.status = shoal_cursor_uint(&cursor);
+        } else if (shoal_slice_is(key, "oom")) {
+            obituary.is_crash = shoal_cursor_bool(&cursor);
+        } else if (shoal_slice_is(key, "reason")) {
+            reason = shoal_cursor_str_or_nil(&cursor);
+        } else {
+            shoal_cursor_skip(&cursor);
+        }
+    }
+    if (pairs == 0 || cursor.is_bad) {
+        return false;
+    }
+    const char *name =
+        obituary.signal && obituary.signal < NSIG ? sigabbrev_np((int)obituary.signal) : NULL;
+    if (obituary.signal) {
+        (void)snprintf(
+            obituary.text, sizeof(obituary.text), "its process ended by signal %llu (SIG%s)%s%.*s",
+            (unsigned long long)obituary.signal, name ? name : "?", reason.len ? ": " : "",
+            (int)(reason.len < 128 ? reason.len : 128), reason.ptr ? reason.ptr : "");
+    } else {
+        (void)snprintf(obituary.text, sizeof(obituary.text),
+                       "its process ended with status %llu%s%.*s",
+                       (unsigned long long)obituary.status, reason.len ? ": " : "",
+                       (int)(reason.len < 128 ? reason.len : 128), reason.ptr ? reason.ptr : "");
+    }
+    obituary.is_crash = obituary.is_crash || is_crash_signal(obituary.signal);
+    *ret_obituary = obituary;
+    return true;
+}
+
+// A worker has come back and says that its process crashed: the calls that it had pay for it.
+static void
+casualties_charge(shoal_cluster_t *cluster, shoal_worker_t *worker, const obituary_t *obituary,
+                  uint64_t now_ms)
+{
+    shoal_status_t why = SHOAL_STATUS_INIT;
+    (void)shoal_fail_as(&why, SHOAL_FATAL, SHOAL_INTERNAL,
+                        "it ended its worker twice, the last time \"%s\": %s", worker->label,
+                        obituary->text);
+    for (uint32_t i = 0; i < worker->casualty_count; i++) {
+        const shoal_casualty_t *casualty = &worker->casualties[i];
+        shoal_job_t *job = shoal_cluster_job(cluster, shoal_call_job(casualty->call));
+        uint32_t index = shoal_call_shard(casualty->call);
+        if (!job || shoal_job_is_final(job)) {
+            continue;
+        }
+        shoal_shard_t *shard = shoal_backlog_at(job->backlog, index);
+        if (shard->live != SHOAL_SHARD_NONE) { // it runs somewhere else by now
+            if (shard->crashes + 1 < SHOAL_CRASHES_MAX) {
+                shard->crashes++;
+                continue;
+            }
+            shoal_cluster_cancel(cluster, shoal_attempt_at(cluster->attempts, shard->live),
+                                 "it crashes its workers");
+            shoal_backlog_set(job->backlog, index, SHOAL_SHARD_READY);
+        }
+        (void)shoal_job_shard_crashed(job, index, &why, worker->id);
+        shoal_cluster_settle(cluster, job, now_ms);
+    }
+    worker->casualty_count = 0;
+}
+
+// Marks the attempts that the worker still has; false if the list is malformed.
+static bool
+running_mark(shoal_cluster_t *cluster, shoal_worker_t *worker, shoal_slice_t running)
+{
+    if (running.len == 0) {
+        return true;
+    }
+    shoal_cursor_t cursor = shoal_cursor_over(running);
+    uint32_t count = shoal_cursor_array(&cursor);
+    for (uint32_t i = 0; i < count && !cursor.is_bad; i++) {
+        uint32_t parts = shoal_cursor_array(&cursor);
+        uint64_t call = shoal_cursor_uint(&cursor);
+        uint64_t number = shoal_cursor_uint(&cursor);
+        if (parts != 2 || cursor.is_bad) {
+            return false;
+        }
+        shoal_attempt_t *attempt =
+            worker ? shoal_cluster_attempt(cluster, worker, call, number) : NULL;
+        if (attempt) {
+            attempt->is_kept = true;
+        }
+    }
+    return shoal_cursor_is_done(&cursor);
+}
+
+// what the same process does not name any more is lost.
+static void
+running_settle(shoal_cluster_t *cluster, shoal_worker_t *worker, uint64_t now_ms)
+{
+    shoal_status_t why = SHOAL_STATUS_INIT;
+    (void)shoal_fail(&why, SHOAL_UNAVAILABLE, "worker \"%s\" came back without the call",
+                     worker->label);
+    for (shoal_attempt_t *attempt = worker->attempts; attempt;) {
+        if (attempt->is_kept) {
+            attempt = attempt->worker_next;
+        } else {
+            shoal_cluster_fail(cluster, attempt, SHOAL_END_LOST, &why, now_ms);
+            attempt = worker->attempts; // a job that ended took others along, so start again
+        }
+    }
+    for (shoal_attempt_t *attempt = worker->attempts; attempt; attempt = attempt->worker_next) {
+        attempt->is_kept = false;
+    }
+}
+
+bool
+shoal_cluster_join(shoal_cluster_t *cluster, const shoal_offer_t *offer, shoal_slice_t running,
+                   shoal_slice_t last_exit, uint64_t now_ms, shoal_worker_t **ret_worker,
+                   shoal_status_t *status)
+{
+    if (!running_mark(cluster, NULL, running)) {
+        return shoal_fail(status, SHOAL_PROTOCOL,
+                          "\"running\" must be an array of [call, attempt]");
+    }
+    obituary_t obituary;
+    bool has_obituary = obituary_read(last_exit, &obituary);
+    shoal_worker_t *known = shoal_registry_find(cluster->registry, offer->id);
+    bool is_same = known && known->incarnation == offer->incarnation;
+    if (known && !is_same) {
+        shoal_cluster_lose(cluster, known, SHOAL_WORKER_ON_LOSE,
+                           has_obituary ? obituary.text : "its process was started again", now_ms);
+        if (has_obituary && obituary.is_crash) {
+            casualties_charge(cluster, known, &obituary, now_ms);
+        }
+    }
+    if (!shoal_registry_join(cluster->registry, offer, ret_worker, status)) {
+        return false;
+    }
+    shoal_worker_t *worker = *ret_worker;
+    if (!is_same) {
+        worker->seq = 0;
+        worker->actor_count = 0;
+        return true;
+    }
+    worker->actor_count = 0; // ACTOR comes before the first CALL on each connection
+    (void)running_mark(cluster, worker, running);
+    running_settle(cluster, worker, now_ms);
+    return true;
+}
+
+void
+shoal_cluster_cancel_strays(shoal_cluster_t *cluster, shoal_worker_t *worker, shoal_slice_t running)
+{
+    const shoal_port_t *port = &cluster->config.port;
+    shoal_cursor_t cursor = shoal_cursor_over(running);
+    uint32_t count = running.len > 0 ? shoal_cursor_array(&cursor) : 0;
+    for (uint32_t i = 0; i < count && !cursor.is_bad; i++) {
+        (void)shoal_cursor_array(&cursor);
+        uint64_t call = shoal_cursor_uint(&cursor);
+        uint64_t number = shoal_cursor_uint(&cursor);
+        if (!cursor.is_bad && number <= UINT32_MAX &&
+            !shoal_cluster_attempt(cluster, worker, call, number)) {
+            port->cancel(port->ctx, worker, call, (uint32_t)number, "it was given out again");
+        }
+    }
+}
+
+bool
+shoal_cluster_progress(shoal_cluster_t *cluster, shoal_worker_t *worker, shoal_slice_t progress,
+                       uint64_t now_ms, shoal_status_t *status)
+{
+    if (progress.len == 0) {
+        return true;
+    }
+    shoal_cursor_t cursor = shoal_cursor_over(progress);
+    uint32_t count = shoal_cursor_array(&cursor);
+    for (uint32_t i = 0; i < count && !cursor.is_bad; i++) {
+        uint32_t parts = shoal_cursor_array(&cursor);
+        uint64_t call = shoal_cursor_uint(&cursor);
+        uint64_t number = shoal_cursor_uint(&cursor);
+        uint64_t moved = shoal_cursor_uint(&cursor);
+        if (parts != 3 || cursor.is_bad) {
+            break;
+        }
+        shoal_attempt_t *attempt = shoal_cluster_attempt(cluster, worker, call, number);
+        if (attempt && moved > attempt->progress) {
+            attempt->progress = moved;
+            shoal_attempt_renew(cluster->attempts, attempt, now_ms);
+        }
+    }
+    if (!shoal_cursor_is_done(&cursor)) {
+        return shoal_fail(status, SHOAL_PROTOCOL,
+                          "\"progress\" must be an array of [call, attempt, number]");
+    }
+    return true;
+}

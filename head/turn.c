@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// turn.c - see cluster.h: what a turn starts, and what its time has come for.
+
+#include "head/cluster_parts.h"
+#include "proto/record/writer.h"
+
+// The arguments of a call: those of its shard, or what its stage says.
+static shoal_slice_t
+call_args(shoal_cluster_t *cluster, const shoal_job_t *job, const shoal_shard_t *shard)
+{
+    shoal_buffer_t *args = &cluster->args;
+    shoal_buffer_clear(args);
+    switch ((shoal_stage_t)shard->stage) {
+    case SHOAL_STAGE_DISCOVER:
+        shoal_write_map(args, 1);
+        shoal_write_key(args, "resume");
+        if (job->cursor) {
+            shoal_write_raw(args, (shoal_slice_t){job->cursor, job->cursor_len});
+        } else {
+            shoal_write_nil(args);
+        }
+        return shoal_buffer_slice(args);
+    case SHOAL_STAGE_FINISH:
+        shoal_write_map(args, 1);
+        shoal_write_key(args, "state");
+        shoal_write_text(args, shoal_job_state_name((int)shoal_job_verdict(job)));
+        return shoal_buffer_slice(args);
+    case SHOAL_STAGE_CHECK:
+    case SHOAL_STAGE_PREPARE:
+    case SHOAL_STAGE_MAP:
+    case SHOAL_STAGE_LINK:
+    case SHOAL_STAGE_COUNT:
+    default: return shoal_backlog_args(job->backlog, shard);
+    }
+}
+
+static bool
+is_collected(const shoal_job_t *job, const shoal_shard_t *shard)
+{
+    return job->output && shard->stage >= SHOAL_STAGE_PREPARE && shard->stage <= SHOAL_STAGE_LINK;
+}
+
+// The attempt could not be sent: its worker is cut off, or reads nothing.
+static void
+attempt_take_back(shoal_cluster_t *cluster, shoal_attempt_t *attempt, shoal_port_sent_t sent,
+                  uint64_t now_ms)
+{
+    shoal_worker_t *worker = attempt->worker;
+    shoal_status_t why = SHOAL_STATUS_INIT;
+    (void)shoal_fail(&why, SHOAL_UNAVAILABLE, "worker \"%s\" cannot be reached", worker->label);
+    shoal_cluster_fail(cluster, attempt, SHOAL_END_RETURNED, &why, now_ms);
+    if (sent == SHOAL_PORT_CUT) {
+        shoal_cluster_note(cluster, worker, SHOAL_WORKER_ON_CUT);
+    } else {
+        shoal_cluster_lose(cluster, worker, SHOAL_WORKER_ON_LOSE,
+                           "it does not read what it is sent", now_ms);
+    }
+}
+
+static void
+attempt_start(shoal_cluster_t *cluster, const shoal_choice_t *choice, uint64_t now_ms)
+{
+    shoal_job_t *job = choice->job;
+    shoal_shard_t *shard = shoal_backlog_at(job->backlog, choice->shard);
+    uint32_t credit =
+        shard->stage == SHOAL_STAGE_DISCOVER ? SHOAL_DISCOVER_CREDIT : SHOAL_STREAM_CREDIT;
+    uint64_t call = shoal_call_number(job->number, choice->shard);
+    shoal_draft_t *draft = NULL;
+    shoal_attempt_t *attempt = shoal_attempt_begin(cluster->attempts, now_ms);
+    if (attempt && is_collected(job, shard)) {
+        draft = shoal_draft_new(job->output, call, shard->attempt + 1, attempt, &credit);
+        if (!draft) {
+            shoal_attempt_end(cluster->attempts, attempt);
+            attempt = NULL;
+        }
+    }
+    shoal_backlog_set(job->backlog, choice->shard, SHOAL_SHARD_RUNNING);
+    if (!attempt) { // no room: it waits until there may be some
+        shoal_backlog_set(job->backlog, choice->shard, SHOAL_SHARD_READY);
+        job->needs_disk = true;
+        cluster->disk_waiters++;
+        shoal_scheduler_update(cluster->scheduler, job);
+        shoal_cluster_changed(cluster, job, false);
+        return;
+    }
+    shard->attempt++;
+    shard->live = attempt->index;
+    attempt->job = job;
+    attempt->call = call;
+    attempt->number = shard->attempt;
+    attempt->shard = choice->shard;
+    attempt->charge = choice->charge;
+    attempt->is_alone = shard->crashes > 0; // so that nobody else pays if it crashes again
+    attempt->draft = draft;
+    attempt->credit = credit;
+    attempt->job_next = job->attempts;
+    if (job->attempts) {
+        job->attempts->job_prev = attempt;
+    }
+    job->attempts = attempt;
+    job->running++;
+    job->running_charge += attempt->charge;
+    if (job->running == 1) { // it waits for nothing any more
+        shoal_cluster_changed(cluster, job, false);
+    }
+    shoal_worker_add_attempt(cluster->registry, choice->worker, attempt);
+    shoal_scheduler_update(cluster->scheduler, job);
+    if (job->state == SHOAL_JOB_PENDING) {
+        job->state = SHOAL_JOB_RUNNING;
+        job->started_ms = now_ms;
+        shoal_cluster_changed(cluster, job, true);
+    }
+    cluster->counts.calls++;
+    const shoal_port_t *port = &cluster->config.port;
+    uint64_t limit = shard->stage == SHOAL_STAGE_MAP ? shoal_job_records_left(job) : 0;
+    shoal_port_sent_t sent =
+        port->call(port->ctx, choice->worker, attempt, shoal_stage_name(shard->stage),
+                   call_args(cluster, job, shard), limit, credit);
+    if (sent != SHOAL_PORT_SENT) {
+        attempt_take_back(cluster, attempt, sent, now_ms);
+    }
+}
+
+void
+shoal_cluster_dispatch(shoal_cluster_t *cluster, uint64_t now_ms)
+{
+    shoal_choice_t choice;
+    while (shoal_scheduler_choose(cluster->scheduler, &choice)) {
+        attempt_start(cluster, &choice, now_ms);
+    }
+}
+
+static void
+leases_end(shoal_cluster_t *cluster, uint64_t now_ms)
+{
+    shoal_attempt_t *attempt;
+    while ((attempt = shoal_attempt_overdue(cluster->attempts, now_ms)) != NULL) {
+        shoal_status_t why = SHOAL_STATUS_INIT;
+        (void)shoal_fail(&why, SHOAL_TIMEOUT, "worker \"%s\" made no progress with it for %llu ms",
+                         attempt->worker->label, (unsigned long long)cluster->config.lease_ms);
+        shoal_worker_t *worker = attempt->worker;
+        uint64_t call = attempt->call;
+        uint32_t number = attempt->number;
+        shoal_cluster_fail(cluster, attempt, SHOAL_END_LOST, &why, now_ms);
+        cluster->config.port.cancel(cluster->config.port.ctx, worker, call, number,
+                                    "no progress within the lease");
+    }
+}
+
+static void
+delays_end(shoal_cluster_t *cluster, uint64_t now_ms)
+{
+    uint64_t call = 0;
+    while (shoal_delay_take(cluster->delays, now_ms, &call)) {
+        shoal_job_t *job = shoal_cluster_job(cluster, shoal_call_job(call));
+        if (job && !shoal_job_is_final(job)) {
+            shoal_job_shard_ripe(job, shoal_call_shard(call));
+            shoal_scheduler_update(cluster->scheduler, job);
+        }
+    }
+}
+
+void
+shoal_cluster_run(shoal_cluster_t *cluster, uint64_t now_ms)
+{
+    leases_end(cluster, now_ms);
+    delays_end(cluster, now_ms);
+    shoal_cluster_dispatch(cluster, now_ms);
+}
+
+void
+shoal_cluster_disk(shoal_cluster_t *cluster)
+{
+    if (cluster->disk_waiters == 0) {
+        return;
+    }
+    for (shoal_job_t *job = cluster->first; job; job = job->next) {
+        if (job->needs_disk) {
+            job->needs_disk = false;
+            shoal_scheduler_update(cluster->scheduler, job);
+        }
+    }
+    cluster->disk_waiters = 0;
+}
+
+uint64_t
+shoal_cluster_next(const shoal_cluster_t *cluster)
+{
+    uint64_t lease = shoal_attempts_next(cluster->attempts);
+    uint64_t delay = shoal_delays_next(cluster->delays);
+    return lease < delay ? lease : delay;
+}
