@@ -362,13 +362,24 @@ append_checked(const shoal_summary_t *summary, shoal_buffer_t *out)
     char count[SHOAL_TEXT_SIZE];
     char time[SHOAL_TEXT_SIZE];
     const shoal_report_t *report = summary->report;
+    uint64_t shards = report->plan_count + report->plan_left_out;
+    bool is_whole = strcmp(shoal_summary_state(summary), "SUCCEEDED") == 0;
     shoal_text_append_safe(out, summary->name);
     shoal_buffer_append_format(
-        out, ": the workflow is good, checked in %s: %s shard%s; no data was read\n",
-        shoal_text_seconds(report->seconds, time),
-        shoal_text_count(report->plan_count + report->plan_left_out, count),
-        report->plan_count + report->plan_left_out == 1 ? "" : "s");
+        out, ": the workflow is good%s, checked in %s: %s shard%s%s; no data was read\n",
+        is_whole ? "" : " in part", shoal_text_seconds(report->seconds, time),
+        shoal_text_count(shards, count), shards == 1 ? "" : "s",
+        is_whole ? "" : ", without what the errors name");
     shoal_summary_notes(summary, out);
+    shoal_summary_errors(summary, out);
+}
+
+// Whether a validation has come to a plan, be it of a part.
+static bool
+has_plan(const shoal_summary_t *summary)
+{
+    const char *state = shoal_summary_state(summary);
+    return summary->report && (strcmp(state, "SUCCEEDED") == 0 || strcmp(state, "PARTIAL") == 0);
 }
 
 // The end of it, for people or for a program.
@@ -377,8 +388,7 @@ tell(ingest_t *ingest, const shoal_summary_t *summary)
 {
     shoal_buffer_t text = SHOAL_BUFFER_INIT;
     shoal_buffer_t result = SHOAL_BUFFER_INIT;
-    bool is_plan = ingest->is_validate && summary->report &&
-                   strcmp(shoal_summary_state(summary), "SUCCEEDED") == 0;
+    bool is_plan = ingest->is_validate && has_plan(summary);
     if (ingest->is_json) {
         shoal_summary_json(summary, &result);
     } else if (is_plan) {
@@ -440,6 +450,7 @@ run_job(ingest_t *ingest, shoal_status_t *status)
         .output = result.has_output ? ingest->output : NULL,
         .part = result.part,
         .output_bytes = result.output_bytes,
+        .workers_started = ingest->head ? 0 : plan.local.workers,
         .is_dry_run = ingest->is_dry_run,
         .is_plan = ingest->is_validate,
         .has_colour = plan.progress.has_colour,

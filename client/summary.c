@@ -105,15 +105,19 @@ shoal_summary_is_going_on(const shoal_summary_t *summary)
     return summary->is_look && summary->report && !shoal_report_is_final(summary->report);
 }
 
+static bool
+is_good(const shoal_summary_t *summary)
+{
+    const char *state = shoal_summary_state(summary);
+    return strcmp(state, "SUCCEEDED") == 0 || strcmp(state, "PARTIAL") == 0;
+}
+
 // True where a share of success says something: there were records, and nothing was cut off that
 // nobody has tried.
 static bool
 has_share(const shoal_summary_t *summary)
 {
-    const shoal_report_t *report = summary->report;
-    const char *state = shoal_summary_state(summary);
-    bool is_good = strcmp(state, "SUCCEEDED") == 0 || strcmp(state, "PARTIAL") == 0;
-    return report->records.total > 0 && is_good;
+    return summary->report->records.total > 0 && is_good(summary);
 }
 
 const char *
@@ -199,6 +203,11 @@ append_records(const shoal_summary_t *summary, shoal_buffer_t *out)
             out, " with %s slot%s of %s worker%s", shoal_text_count(report->slots, n[1]),
             report->slots == 1 ? "" : "s", shoal_text_count(report->workers, n[2]),
             report->workers == 1 ? "" : "s");
+    }
+    if (report->workers > 0 && report->workers < summary->workers_started && is_good(summary)) {
+        unsigned late = summary->workers_started - (unsigned)report->workers;
+        shoal_buffer_append_format(out, "; it was done before %u more %s there", late,
+                                   late == 1 ? "was" : "were");
     }
     shoal_buffer_append_text(out, "\n");
     label(out, "shards");
@@ -352,8 +361,8 @@ append_error(const shoal_summary_t *summary, const shoal_report_error_t *error, 
     }
 }
 
-static void
-append_errors(const shoal_summary_t *summary, shoal_buffer_t *out)
+void
+shoal_summary_errors(const shoal_summary_t *summary, shoal_buffer_t *out)
 {
     const shoal_report_t *report = summary->report;
     size_t shown = 0;
@@ -424,5 +433,5 @@ shoal_summary_text(const shoal_summary_t *summary, shoal_buffer_t *out)
         shoal_summary_notes(summary, out);
     }
     append_output(summary, out);
-    append_errors(summary, out);
+    shoal_summary_errors(summary, out);
 }

@@ -30,6 +30,7 @@ typedef struct shoal_summary {
     const char *output;               // file with the records, "-", or NULL
     const char *part;                 // kept because the run did not end well, or NULL
     uint64_t output_bytes;
+    unsigned workers_started; // of a private run; 0: they are not ours
     bool is_dry_run;
     bool is_look; // at a job that may still run: its state is no end, and no failure
     bool is_plan; // of a validation: JSON has the shards of the plan and no rate
@@ -46,8 +47,9 @@ typedef struct shoal_summary {
 // The text for standard error.
 void shoal_summary_text(const shoal_summary_t *summary, shoal_buffer_t *out);
 
-// Its part on warnings and facts. There is a report.
+// Its parts on warnings and facts (there is a report), and on errors.
 void shoal_summary_notes(const shoal_summary_t *summary, shoal_buffer_t *out);
+void shoal_summary_errors(const shoal_summary_t *summary, shoal_buffer_t *out);
 
 // One JSON object and a line end, with the keys of DESIGN section 8.
 void shoal_summary_json(const shoal_summary_t *summary, shoal_buffer_t *out);

@@ -54,6 +54,49 @@ class Commands(EndToEnd):
         done = self.shoal("stop")
         self.assertNotEqual((done.out + done.err).strip(), "")
 
+    def test_jobs_are_not_ended_silently(self):
+        endpoint = self.started()
+        flow = self.workflow(self.sqlite_source(self.sqlite(1)))
+        run = self.start("ingest", "-c", flow, "--head", endpoint)  # it waits: there is no worker
+        wait_until(lambda: "PENDING" in self.shoal("job", "list").out, 10, "the job")
+        run.kill()
+        run.communicate()
+        done = self.shoal("stop")
+        self.assert_exit(done, 1, "1 job is not finished (1)", "--force")
+        self.assert_exit(self.shoal("status"), 0)
+        self.assert_exit(self.shoal("stop", "--force"), 0, "1 job ended with the head")
+        wait_until(lambda: not processes_of(self.folder), 10, "the end of all processes")
+
+    def test_a_reader_who_has_seen_enough_is_no_error(self):
+        self.started()
+        for words in (("job", "list"), ("status",), ("job", "--help")):
+            ends = os.pipe()
+            os.close(ends[0])
+            run = self.start(*words, stdout=ends[1])
+            os.close(ends[1])
+            err = run.communicate(timeout=20)[1]
+            self.assertEqual((run.returncode, err), (141, b""), words)
+
+    def test_a_socket_that_was_left_is_told_with_the_next_step(self):
+        endpoint = self.started()
+        pid = json.loads(self.shoal("status", "--output", "json").out)["head"]["pid"]
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: pid not in processes_of(self.folder), 10, "the end of the head")
+        flow = self.workflow(self.sqlite_source(self.sqlite(1)))
+        for words in (("status",), ("job", "list"), ("ingest", "-c", flow, "--head", endpoint),
+                      ("start", "--address", endpoint)):
+            done = self.shoal(*words)
+            self.assert_exit(done, 1, "has ended; to start one: shoal start --head")
+        os.unlink(endpoint[len("ipc://"):])
+
+    def test_workers_are_shown_by_name_and_the_first_digits_of_their_ids(self):
+        endpoint = self.started()
+        self.assert_exit(self.shoal("start", "--address", endpoint), 0)
+        worker = json.loads(self.shoal("status", "--output", "json").out)["workers"][0]
+        shown = self.shoal("status").out
+        self.assertIn("%s (%s)" % (worker["name"], worker["id"][:8]), shown)
+        self.assertNotIn(worker["id"], shown)
+
     def test_a_head_that_is_not_there_is_told(self):
         flow = self.workflow(self.sqlite_source(self.sqlite(1)))
         done = self.ingest(flow, "--head", "ipc://%s/none.sock" % self.folder)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad workflow files: exit 2, the file, the line, the key, the next step, and no data read."""
 
+import json
 import os
 import unittest
 
@@ -103,6 +104,36 @@ class BadFiles(EndToEnd):
         self.write("flow.yaml", self.good + "colour: blue\n")
         self.assert_exit(self.ingest(self.path("flow.yaml")), 2, "colour")
         self.assert_exit(self.ingest(self.path("flow.yaml"), "--lenient"), 0, "colour")
+
+    def test_lenient_warnings_are_in_the_json_with_their_places(self):
+        mistaken = self.changed("databaseMode:", "databaseMod: x\n      databaseMode:")
+        self.write("flow.yaml", mistaken + "colour: blue\n")
+        done = self.ingest(self.path("flow.yaml"), "--lenient", "--output", "json")
+        self.assert_exit(done, 0)
+        texts = [warning["message"] for warning in self.summary(done)["warnings"]]
+        for line, key in ((None, "colour"), (7, "databaseMod")):
+            found = [text for text in texts if key in text]
+            self.assertEqual(len(found), 1, texts)
+            self.assertIn("flow.yaml:%s" % (line or ""), found[0])
+
+    def test_the_type_of_a_sink_may_have_any_case(self):
+        self.write("flow.yaml", self.changed("  type: file", "  type: File"))
+        self.assert_exit(self.ingest(self.path("flow.yaml")), 0)
+        self.assertGreater(len(self.records()), 0)
+
+    def test_out_for_another_sink_says_what_to_do(self):
+        self.write("flow.yaml", self.changed("  type: file", "  type: metadata-rest"))
+        done = self.ingest(self.path("flow.yaml"), "-o", self.path("out.jsonl"))
+        self.assert_exit(done, 2, "metadata-rest", "--set sink.type=file")
+
+    def test_json_with_two_escapes_for_one_character(self):
+        flow = self.workflow(self.sqlite_source(self.sqlite(1, "other.db")), name="flow.json")
+        with open(flow, encoding="utf-8") as file:
+            whole = json.load(file)
+        whole["source"]["serviceName"] = "small \U0001f41f"
+        self.write("flow.json", json.dumps(whole))  # in ASCII
+        self.assert_exit(self.ingest(flow), 0)
+        self.assertIn("small \U0001f41f", {record["name"] for record in self.records()})
 
     def test_a_wrong_type(self):
         self.refused(self.changed("type: sqlite", "type: [sqlite]"), "type")

@@ -165,6 +165,22 @@ class Reading(PostgresTest):
         else:
             self.assert_exit(done, 3, "secret")
 
+    def test_validate_plans_what_can_be_read_and_names_what_cannot(self):
+        self.server.sql("CREATE DATABASE half")
+        self.addCleanup(self.server.sql, "DROP DATABASE half")
+        self.server.sql("CREATE TABLE open (x int); CREATE SCHEMA secret;"
+                        "CREATE TABLE secret.t (x int);"
+                        "REVOKE ALL ON SCHEMA secret FROM PUBLIC", "half")
+        done = self.shoal("validate", "-c", self.flow({"username": "reader", "database": "half"}))
+        self.assert_exit(done, 3, "good in part", "USAGE", "secret")
+        self.assertIn("map", done.out)
+        self.assertNotIn("balance", done.err)
+
+    def test_what_is_filtered_by_default_is_noted(self):
+        done = self.ingest(self.flow(), "--output", "json")
+        self.assert_exit(done, 0)
+        self.assertIn("information_schema", self.summary(done)["facts"]["filtered by default"])
+
     def test_a_database_without_permission_is_told(self):
         self.server.sql("CREATE DATABASE locked; REVOKE CONNECT ON DATABASE locked FROM PUBLIC")
         self.addCleanup(self.server.sql, "DROP DATABASE locked")

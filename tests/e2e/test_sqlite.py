@@ -122,6 +122,13 @@ class Ingest(EndToEnd):
         self.assert_exit(done, 0)
         self.assertRegex(done.err + done.out, r"\b0\b")
 
+    def test_a_filter_that_leaves_nothing_is_a_success_with_a_warning(self):
+        source = self.sqlite_source(self.sqlite(4), tableFilterPattern={"excludes": [".*"]})
+        flow = self.workflow(source)
+        self.assert_exit(self.ingest(flow), 0, "nothing is left: all 5 tables were filtered")
+        done = self.ingest(flow, "--output", "json")
+        self.assertIn("nothing is left", self.summary(done)["warnings"][-1]["message"])
+
     def test_what_is_no_database_is_said(self):
         with open(self.path("wrong.db"), "wb") as file:
             file.write(b"this is not a database, but long enough to look at" * 100)
