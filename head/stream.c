@@ -194,7 +194,9 @@ shoal_cluster_result(shoal_cluster_t *cluster, shoal_worker_t *worker,
     case SHOAL_OUTCOME_FAILED: attempt_failed(cluster, attempt, result, now_ms); break;
     case SHOAL_OUTCOME_RETURNED:
     case SHOAL_OUTCOME_CANCELLED:
-        (void)shoal_fail(&why, SHOAL_CANCELLED, "worker \"%s\" gave the call back", worker->label);
+        (void)shoal_fail(&why, SHOAL_CANCELLED, "worker \"%s\" gave the call back%s%.*s",
+                         worker->label, result->reason.len ? ": " : "",
+                         SHOAL_SLICE_ARGS(result->reason));
         // One that keeps its window open and gives calls back shall not get them at full speed.
         shoal_cluster_fail(cluster, attempt,
                            worker->window > 0 ? SHOAL_END_DECLINED : SHOAL_END_RETURNED, &why,

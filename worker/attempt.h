@@ -33,7 +33,7 @@ struct shoal_attempt {
 
     // The link thread's own.
     shoal_attempt_t *table_next;
-    bool is_lost;      // its stream broke with the connection; it ends as failed
+    bool is_lost;      // its stream broke with the registration; it is given back
     bool is_forgotten; // its head is gone; its end is not reported
     bool has_streamed; // a BATCH of it has been sent
 

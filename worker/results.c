@@ -90,6 +90,19 @@ shoal_results_resend(shoal_results_t *results)
     results->due = results->first;
 }
 
+void
+shoal_results_lose_streams(shoal_results_t *results, const char *reason)
+{
+    for (kept_t *kept = results->first; kept; kept = kept->next) {
+        shoal_msg_result_t *result = &kept->result;
+        if (result->outcome == SHOAL_OUTCOME_DONE && result->batches > 0) {
+            result->outcome = SHOAL_OUTCOME_RETURNED;
+            result->reason = shoal_slice_of(reason);
+            result->detail = SHOAL_SLICE_NONE;
+        }
+    }
+}
+
 static void
 drop_first(shoal_results_t *results)
 {

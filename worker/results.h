@@ -28,6 +28,10 @@ void shoal_results_resend(shoal_results_t *results); // all are due again
 // Forgets the results up to `seq`. A number that was never given out acknowledges none.
 void shoal_results_acknowledge(shoal_results_t *results, uint64_t seq);
 
+// The registration that they were reported on is lost, and with it, maybe, batches: what is kept as
+// done and has streamed is given back instead, with `reason` (a literal).
+void shoal_results_lose_streams(shoal_results_t *results, const char *reason);
+
 // Forgets all of them; numbers go on.
 void shoal_results_forget(shoal_results_t *results);
 

@@ -2,9 +2,10 @@
 //
 // session.c - see session.h.
 //
-// Design: every attempt from CALL to its RESULT stands in one table here. A connection that is lost
-// takes with it the batches that were on their way, so attempts that have streamed end as failed
-// (transient) and the others go on: docs/protocol.md, R-6.12. News of slots stay in their queue
+// Design: every attempt from CALL to its RESULT stands in one table here. A registration that is
+// lost takes with it the batches that were on their way, and a head that was started again has none
+// of those that arrived, so attempts that have streamed are given back, also those whose result is
+// still kept, and the others go on: docs/protocol.md, R-6.12. News of slots stay in their queue
 // while there is no registration, which bounds them by the attempts' credit.
 
 #include "worker/session.h"
@@ -16,6 +17,7 @@
 #include "worker/session_parts.h"
 
 #define BATCH_BYTES 65536 // before WELCOME; never used, as calls come after it
+#define STREAM_LOST "the registration at the head was lost while the call streamed"
 
 // ---- state
 
@@ -155,13 +157,24 @@ shoal_session_report(shoal_session_t *session, shoal_attempt_t *attempt, shoal_o
                                  .records = attempt->records,
                                  .detail = detail};
     if (failure) {
+        result.reason = shoal_slice_of(failure->text);
+    }
+    if (failure && outcome == SHOAL_OUTCOME_FAILED) {
         result.error_class = (uint64_t)failure->error_class;
         result.code = (uint64_t)failure->code;
-        result.reason = shoal_slice_of(failure->text);
         result.key = shoal_slice_of(failure->key);
     }
     shoal_results_keep(session->results, &result);
     shoal_attempts_remove(&session->attempts, attempt);
+}
+
+// It counts for nothing; the head gives the call out again.
+static void
+attempt_give_back(shoal_session_t *session, shoal_attempt_t *attempt, const char *reason)
+{
+    shoal_status_t why = SHOAL_STATUS_INIT;
+    (void)shoal_fail(&why, SHOAL_UNAVAILABLE, "%s", reason);
+    shoal_session_report(session, attempt, SHOAL_OUTCOME_RETURNED, &why, SHOAL_SLICE_NONE);
 }
 
 static void
@@ -172,11 +185,9 @@ report_end(shoal_session_t *session, const shoal_news_t *news)
         shoal_attempts_remove(&session->attempts, attempt);
         return;
     }
-    if (attempt->is_lost) {
-        shoal_status_t lost = SHOAL_STATUS_INIT;
-        (void)shoal_fail(&lost, SHOAL_UNAVAILABLE,
-                         "the connection to the head was lost while the call streamed");
-        shoal_session_report(session, attempt, SHOAL_OUTCOME_FAILED, &lost, SHOAL_SLICE_NONE);
+    bool has_failed = news->outcome == SHOAL_OUTCOME_FAILED; // by itself: that stays true
+    if (attempt->is_lost && !has_failed) {
+        attempt_give_back(session, attempt, STREAM_LOST);
         return;
     }
     shoal_session_report(session, attempt, news->outcome, news->failure,
@@ -277,6 +288,7 @@ void
 shoal_session_lose_streams(shoal_session_t *session)
 {
     shoal_attempts_each(&session->attempts, attempt_lose, session, 0);
+    shoal_results_lose_streams(session->results, STREAM_LOST);
 }
 
 void

@@ -51,7 +51,7 @@ struct shoal_session {
 // The only writer of `state`.
 void shoal_session_become(shoal_session_t *session, shoal_session_state_t state, const char *why);
 
-// Ends each attempt that has streamed on a registration that is lost now.
+// Gives back each attempt that has streamed on a registration that is lost now.
 void shoal_session_lose_streams(shoal_session_t *session);
 
 // Keeps the result of an attempt, which is gone then. `failure` may be NULL.

@@ -370,7 +370,7 @@ told_to_say_hello_it_registers_on_the_same_connection(void)
 
 //
 static void
-an_attempt_whose_stream_broke_ends_as_failed_and_one_that_sent_nothing_goes_on(void)
+an_attempt_whose_stream_broke_is_given_back_and_one_that_sent_nothing_goes_on(void)
 {
     worker_t worker;
     shoal_buffer_t args = SHOAL_BUFFER_INIT;
@@ -383,12 +383,62 @@ an_attempt_whose_stream_broke_ends_as_failed_and_one_that_sent_nothing_goes_on(v
     (void)fake_head_expect(&worker.head, SHOAL_MSG_HELLO);
     CHECK(hello_has(&worker, 2));
     fake_head_welcome(&worker.head, "head-1", HEARTBEAT_MS, LIVENESS_MS);
-    const shoal_msg_result_t *result = expect_end(&worker, 1, SHOAL_OUTCOME_FAILED);
-    CHECK(result->error_class == SHOAL_TRANSIENT && result->code == SHOAL_UNAVAILABLE);
+    const shoal_msg_result_t *result = expect_end(&worker, 1, SHOAL_OUTCOME_RETURNED);
+    CHECK(result->reason.len > 0 && result->error_class == 0 && result->code == 0);
     CHECK(!fake_head_take(&worker.head, 2 * HEARTBEAT_MS));
     fake_head_cancel(&worker.head, 2);
     (void)expect_end(&worker, 2, SHOAL_OUTCOME_CANCELLED);
     shoal_buffer_fini(&args);
+    stop(&worker);
+}
+
+//
+static void
+a_kept_result_of_a_stream_is_given_back_and_one_that_failed_stays_failed(void)
+{
+    worker_t worker;
+    shoal_buffer_t args = SHOAL_BUFFER_INIT;
+    start_ready(&worker, 1);
+    fake_head_call(&worker.head, 1, 1, "stream", 100000, two_numbers(&args, 1, 100));
+    CHECK(fake_head_expect(&worker.head, SHOAL_MSG_BATCH)->batch.call == 1);
+    const shoal_msg_result_t *result = &fake_head_expect(&worker.head, SHOAL_MSG_RESULT)->result;
+    CHECK(result->outcome == SHOAL_OUTCOME_DONE && result->seq == 1); // not acknowledged
+    fake_head_call(&worker.head, 2, 1, "echo", 0, SHOAL_SLICE("\xa2hi"));
+    CHECK(fake_head_expect(&worker.head, SHOAL_MSG_RESULT)->result.call == 2);
+    fake_head_call(&worker.head, 3, 1, "fail", 0, SHOAL_SLICE_NONE);
+    CHECK(fake_head_expect(&worker.head, SHOAL_MSG_RESULT)->result.call == 3);
+    fake_head_unbind(&worker.head);
+    fake_head_bind(&worker.head);
+    (void)fake_head_expect(&worker.head, SHOAL_MSG_HELLO);
+    CHECK(hello_has(&worker, 1) && hello_has(&worker, 2) && hello_has(&worker, 3));
+    fake_head_welcome(&worker.head, "head-1", HEARTBEAT_MS, LIVENESS_MS);
+    result = expect_end(&worker, 1, SHOAL_OUTCOME_RETURNED);
+    CHECK(result->seq == 1 && result->reason.len > 0 && result->detail.len == 0);
+    result = expect_end(&worker, 2, SHOAL_OUTCOME_DONE);
+    CHECK(result->seq == 2 && shoal_slice_equal(result->detail, SHOAL_SLICE("\xa2hi")));
+    CHECK(expect_end(&worker, 3, SHOAL_OUTCOME_FAILED)->error_class == SHOAL_CONFIG);
+    shoal_buffer_fini(&args);
+    stop(&worker);
+}
+
+//
+static void
+the_same_head_started_again_finds_everything_as_it_was(void)
+{
+    worker_t worker;
+    start_ready(&worker, 2);
+    fake_head_call(&worker.head, 1, 1, "hang", 0, SHOAL_SLICE_NONE);
+    fake_head_call(&worker.head, 2, 1, "echo", 0, SHOAL_SLICE_NONE);
+    CHECK(fake_head_expect(&worker.head, SHOAL_MSG_RESULT)->result.call == 2);
+    fake_head_unbind(&worker.head);
+    fake_head_bind(&worker.head);
+    (void)fake_head_expect(&worker.head, SHOAL_MSG_HELLO);
+    fake_head_welcome(&worker.head, "head-1", HEARTBEAT_MS, LIVENESS_MS);
+    (void)expect_end(&worker, 2, SHOAL_OUTCOME_DONE);
+    fake_head_call(&worker.head, 3, 1, "echo", 0, SHOAL_SLICE_NONE); // its actor is still there
+    (void)expect_end(&worker, 3, SHOAL_OUTCOME_DONE);
+    fake_head_cancel(&worker.head, 1); // and the call still runs
+    (void)expect_end(&worker, 1, SHOAL_OUTCOME_CANCELLED);
     stop(&worker);
 }
 
@@ -641,7 +691,9 @@ TEST_MAIN(TEST(a_worker_registers_and_answers_a_call),
           TEST(heartbeats_carry_progress_that_grows_while_a_call_moves_waits_or_is_queued),
           TEST(after_the_connection_broke_it_registers_again_and_resends_results),
           TEST(told_to_say_hello_it_registers_on_the_same_connection),
-          TEST(an_attempt_whose_stream_broke_ends_as_failed_and_one_that_sent_nothing_goes_on),
+          TEST(an_attempt_whose_stream_broke_is_given_back_and_one_that_sent_nothing_goes_on),
+          TEST(a_kept_result_of_a_stream_is_given_back_and_one_that_failed_stays_failed),
+          TEST(the_same_head_started_again_finds_everything_as_it_was),
           TEST(another_head_gets_none_of_what_the_last_one_asked),
           TEST(a_silent_head_is_dialed_again),
           TEST(a_head_that_sends_nonsense_is_told_and_dialed_again),

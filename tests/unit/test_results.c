@@ -93,7 +93,35 @@ forgetting_drops_all_and_numbers_go_on(void)
     shoal_results_destroy(&results);
 }
 
+//
+static void
+what_streamed_is_given_back_once_its_registration_is_lost(void)
+{
+    shoal_results_t *results = shoal_results_new();
+    shoal_msg_result_t kept[] = {
+        {.call = 1, .outcome = SHOAL_OUTCOME_DONE, .detail = SHOAL_SLICE("\x80")},
+        {.call = 2, .outcome = SHOAL_OUTCOME_DONE, .batches = 3, .detail = SHOAL_SLICE("\x80")},
+        {.call = 3, .outcome = SHOAL_OUTCOME_FAILED, .batches = 3, .reason = SHOAL_SLICE("bad")},
+        {.call = 4, .outcome = SHOAL_OUTCOME_CANCELLED, .batches = 1},
+    };
+    static const uint64_t outcomes[] = {SHOAL_OUTCOME_DONE, SHOAL_OUTCOME_RETURNED,
+                                        SHOAL_OUTCOME_FAILED, SHOAL_OUTCOME_CANCELLED};
+    for (size_t i = 0; i < 4; i++) {
+        shoal_results_keep(results, &kept[i]);
+    }
+    shoal_results_lose_streams(results, "lost");
+    for (size_t i = 0; i < 4; i++) {
+        const shoal_msg_result_t *due = shoal_results_due(results);
+        CHECK(due->seq == i + 1 && due->outcome == outcomes[i]);
+        CHECK(shoal_slice_is(due->reason, i == 1 ? "lost" : i == 2 ? "bad" : ""));
+        CHECK(due->detail.len == (i == 0));
+        shoal_results_sent(results);
+    }
+    shoal_results_destroy(&results);
+}
+
 TEST_MAIN(TEST(results_are_numbered_from_1_and_due_in_their_order),
           TEST(what_is_not_acknowledged_is_due_again_after_a_reconnect),
           TEST(an_acknowledgement_of_what_was_never_sent_takes_nothing),
-          TEST(forgetting_drops_all_and_numbers_go_on))
+          TEST(forgetting_drops_all_and_numbers_go_on),
+          TEST(what_streamed_is_given_back_once_its_registration_is_lost))

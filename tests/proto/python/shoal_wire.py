@@ -303,6 +303,13 @@ class Client(Peer):
             seconds, "the end of job %d" % job)
 
 
+def given_back(result):
+    """A kept RESULT as it goes to the same head again: what streamed is returned (R-6.12)."""
+    if result["outcome"] == DONE and result.get("batches"):
+        return dict(result, outcome=RETURNED, reason="the registration was lost")
+    return result
+
+
 class Worker(Peer):
     """A worker whose slots are the test itself: calls are taken and answered by hand, or by
     serve() with a function for each method."""
@@ -315,13 +322,15 @@ class Worker(Peer):
         self.kept = deque()  # RESULTs that no ack has covered yet (R-6.3)
         fields = dict(id=id, slots=slots, window=window, classes=list(classes),
                       incarnation=incarnation, name="python worker", software="shoal_wire")
+        kept = [given_back(fields) for fields in results.kept] if results is not None else []
+        running = list(running or []) + [[fields["call"], fields["attempt"]] for fields in kept]
         if running:
             fields["running"] = running
         if last_exit:
             fields["last_exit"] = last_exit
         self.hello("worker", **fields)
         if results is not None:
-            self.seq, self.kept = results.seq, deque(results.kept)
+            self.seq, self.kept = results.seq, deque(kept)
             for fields in self.kept:
                 self.send("RESULT", **fields)
 

@@ -203,6 +203,24 @@ class Calls(CallsTest):
         self.assertEqual(self.finish(anew, client, job).state, "SUCCEEDED")
         self.assertEqual(b"".join(self.output(client, job).values()), b'{"kept":1}\n')
 
+    #
+    def test_what_had_streamed_is_given_back_and_counts_for_nothing(self):
+        worker, client = self.worker("same", slots=1, window=1), self.client()
+        job = self.submitted(client, retry={"max_attempts": 1, "backoff_ms": 1, "factor": 1})
+        worker.start_job([shard(1)])
+        call = worker.call("map")
+        worker.batch(call, 0, b'{"half":1}\n', 1)
+        worker.kept.append(dict(seq=worker.seq + 1, call=call.call, attempt=call.attempt,
+                                outcome=0, batches=1, records=1))  # it never went out
+        worker.seq += 1
+        anew = self.worker("same", slots=1, window=1, incarnation=1, results=worker)
+        again = anew.call("map")
+        self.assertGreater(again.attempt, call.attempt)
+        anew.lines(again, [b'{"whole":1}'])
+        event = self.finish(anew, client, job)
+        self.assertEqual((event.state, event.detail["shards"]["retried"]), ("SUCCEEDED", 0))
+        self.assertEqual(b"".join(self.output(client, job).values()), b'{"whole":1}\n')
+
     #
     def test_another_process_of_the_same_worker_has_lost_them(self):
         worker, client = self.worker("same", slots=1, window=1), self.client()

@@ -9,7 +9,8 @@ import unittest
 import msgpack
 
 from case import SLOWER, ShoalTest
-from shoal_wire import (CANCELLED, CONFIG, DONE, FAILED, LIMIT, PROTOCOL, UNSUPPORTED, Head, Late,
+from shoal_wire import (CANCELLED, CONFIG, DONE, FAILED, LIMIT, PROTOCOL, RETURNED, UNSUPPORTED, Head,
+                        Late,
                         header)
 
 
@@ -222,6 +223,25 @@ class Calling(WorkerTest):
         self.boss.send("ACK", seq=2)
         self.call("check", 3)
         self.assertEqual(self.result(3)[0].seq, 3)
+
+    #
+    def test_what_streamed_is_given_back_to_the_same_head(self):
+        shards = [i for i in self.discovered() if i.get("stage") == 2]
+        self.boss.acknowledges = False
+        self.call("check", 10)
+        self.call("map", 11, args=shards[0].get("args"))
+        first = {n: self.result(n)[0] for n in (10, 11)}
+        self.assertEqual((first[11].outcome, first[11].batches > 0), (DONE, True))
+        self.boss.acknowledges = True
+        self.boss.send("ERROR", code=PROTOCOL, reason="who are you?", refers=4)
+        self.assertEqual(sorted(self.boss.welcome(10 * SLOWER).running), [[10, 1], [11, 1]])
+        again = {n: self.boss.expect("RESULT", 10 * SLOWER, lambda m, n=n: m.call == n)
+                 for n in (10, 11)}
+        self.assertEqual([again[n].seq for n in (10, 11)], [first[n].seq for n in (10, 11)])
+        self.assertEqual([again[n].outcome for n in (10, 11)], [DONE, RETURNED])
+        self.assertNotEqual(again[11].reason, "")
+        self.call("map", 11, attempt=2, args=shards[0].get("args"))  # the actor is still there
+        self.assertEqual(self.result(11)[0].outcome, DONE)
 
     #
     def test_another_head_gets_neither_old_results_nor_old_actors(self):
