@@ -95,6 +95,15 @@ static const shoal_argument_t stop_arguments[] = {
     ARGUMENT_END,
 };
 
+static const shoal_argument_t drain_arguments[] = {
+    {0, "drain-seconds", "N",
+     "calls that still run after that are given back; default: as started"},
+    {0, "no-wait", NULL, "do not wait until it has ended"},
+    ARGUMENT_HEAD,
+    ARGUMENT_OUTPUT,
+    ARGUMENT_END,
+};
+
 static const shoal_argument_t status_arguments[] = {ARGUMENT_HEAD, ARGUMENT_OUTPUT, ARGUMENT_END};
 
 static const shoal_argument_t job_arguments[] = {
@@ -159,6 +168,16 @@ static const shoal_command_t commands[] = {
      .examples = "  shoal status\n"
                  "  shoal status --output json\n",
      .run = shoal_command_status},
+    {.name = "drain",
+     .usage = "WORKER [OPTION]...",
+     .summary = "End a worker gently: what it has not started goes to others at once, what runs "
+                "may\nfinish. WORKER is its name, its id or the beginning of that.",
+     .arguments = drain_arguments,
+     .examples = "  shoal drain db-host-3:4711\n"
+                 "  shoal drain 9f3c --drain-seconds 5\n",
+     .words_min = 1,
+     .words_max = 1,
+     .run = shoal_command_drain},
     {.name = "job",
      .usage = "(list | get JOB | stop JOB | output JOB [-o FILE]) [OPTION]...",
      .summary = "Look at a head's jobs, stop one, or fetch its records again.",

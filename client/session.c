@@ -535,19 +535,27 @@ bool
 shoal_session_ask(shoal_session_t *session, const char *what, const char *id, uint64_t timeout_ms,
                   shoal_buffer_t *ret_body, shoal_status_t *status)
 {
+    shoal_message_t ask = {.type = SHOAL_MSG_ASK};
+    ask.ask.what = shoal_slice_of(what);
+    ask.ask.id = shoal_slice_of(id);
+    return shoal_session_call(session, &ask, &ask.ask.request, what, timeout_ms, ret_body, status);
+}
+
+bool
+shoal_session_call(shoal_session_t *session, const shoal_message_t *message, uint64_t *request,
+                   const char *what, uint64_t timeout_ms, shoal_buffer_t *ret_body,
+                   shoal_status_t *status)
+{
     uint64_t deadline = shoal_clock_ms() + timeout_ms;
     if (!shoal_session_wait(session, timeout_ms, status)) {
         return false;
     }
-    shoal_message_t ask = {.type = SHOAL_MSG_ASK};
-    ask.ask.request = shoal_session_request(session);
-    ask.ask.what = shoal_slice_of(what);
-    ask.ask.id = shoal_slice_of(id);
-    session->asked = ask.ask.request;
+    *request = shoal_session_request(session);
+    session->asked = *request;
     session->is_answered = false;
     session->answer = ret_body;
     shoal_status_clear(&session->answer_status);
-    bool done = shoal_session_send(session, &ask, SHOAL_SLICE_NONE);
+    bool done = shoal_session_send(session, message, SHOAL_SLICE_NONE);
     while (done && !session->is_answered) {
         if (shoal_clock_ms() >= deadline) {
             done = shoal_fail(status, SHOAL_UNAVAILABLE,

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "head/drain.h"
 #include "head/hub_parts.h"
 
 static void
@@ -50,6 +51,7 @@ admit_worker(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_msg_hello_t *hell
     peer->role = SHOAL_FROM_WORKER;
     welcome_send(hub, peer);
     shoal_cluster_cancel_strays(hub->cluster, worker, hello->running);
+    shoal_drain_remind(hub, worker);
     shoal_log(hub->log, SHOAL_LOG_INFO, "WORKER-JOINED", "worker=%s name=\"%s\" slots=%u window=%u",
               worker->id, worker->name, worker->slots, worker->window);
     return true;

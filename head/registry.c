@@ -201,6 +201,7 @@ shoal_worker_raise(shoal_registry_t *registry, shoal_worker_t *worker, shoal_wor
 {
     shoal_worker_state_t from = (shoal_worker_state_t)worker->state;
     shoal_worker_state_t to = shoal_worker_next(from, event);
+    worker->must_drain = worker->must_drain && event != SHOAL_WORKER_ON_LEAVE;
     if (from == to) {
         return to;
     }

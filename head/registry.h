@@ -88,6 +88,8 @@ struct shoal_worker {
     char *labels; // msgpack
     uint32_t labels_len;
     uint64_t heard_ms;            // for the caller
+    bool must_drain;              // a client has asked for its end
+    uint64_t drain_ms;            // with this
     uint64_t lost_ms;             // SUSPECT without a connection: when it counts as lost
     shoal_casualty_t *casualties; // what it had when it was lost
     uint32_t casualty_count;

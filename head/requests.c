@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "head/drain.h"
 #include "head/summary.h"
 #include "proto/base/alloc.h"
 #include "proto/record/writer.h"
@@ -454,6 +455,7 @@ static const struct {
     {SHOAL_MSG_STOP, serve_stop},
     {SHOAL_MSG_OUTPUT, serve_output},
     {SHOAL_MSG_TAKEN, serve_taken},
+    {SHOAL_MSG_DRAIN, shoal_drain_serve},
 };
 // clang-format on
 
@@ -466,6 +468,7 @@ request_of(const shoal_message_t *message)
     case SHOAL_MSG_WATCH: return message->watch.request;
     case SHOAL_MSG_STOP: return message->stop.request;
     case SHOAL_MSG_OUTPUT: return message->output.request;
+    case SHOAL_MSG_DRAIN: return message->drain.request;
     case SHOAL_MSG_HELLO:
     case SHOAL_MSG_WELCOME:
     case SHOAL_MSG_ERROR:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// requests.h - what clients ask: SUBMIT, ASK, WATCH, STOP, OUTPUT, TAKEN.
+// requests.h - what clients ask: SUBMIT, ASK, WATCH, STOP, OUTPUT, TAKEN, DRAIN.
 //
 // A *watch* ties a client to a job: it gets the job's EVENTs, and if it subscribed, its output.
 //

@@ -34,8 +34,10 @@ struct shoal_attempt {
     // The link thread's own.
     shoal_attempt_t *table_next;
     bool is_lost;      // its stream broke with the registration; it is given back
-    bool is_forgotten; // its head is gone; its end is not reported
+    bool is_forgotten; // its head is gone, or its end has been reported for it
+    bool is_returned;  // the worker drains: it is given back, unless it is done first
     bool has_streamed; // a BATCH of it has been sent
+    uint64_t asked_ms; // when it was asked to end while it ran; 0: it was not
 
     // The pool's, under its mutex.
     shoal_attempt_t *queue_next;

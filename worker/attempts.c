@@ -37,6 +37,13 @@ shoal_attempts_add(shoal_attempts_t *attempts, shoal_attempt_t *attempt)
 }
 
 void
+shoal_attempts_forget(shoal_attempts_t *attempts, shoal_attempt_t *attempt)
+{
+    attempts->forgotten += !attempt->is_forgotten;
+    attempt->is_forgotten = true;
+}
+
+void
 shoal_attempts_remove(shoal_attempts_t *attempts, shoal_attempt_t *attempt)
 {
     shoal_attempt_t **at = &attempts->buckets[attempt->call % SHOAL_ATTEMPT_BUCKETS];
@@ -46,6 +53,7 @@ shoal_attempts_remove(shoal_attempts_t *attempts, shoal_attempt_t *attempt)
     }
     *at = attempt->table_next;
     attempts->count--;
+    attempts->forgotten -= attempt->is_forgotten;
     shoal_attempt_destroy(&attempt);
 }
 

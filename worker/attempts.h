@@ -2,8 +2,8 @@
 //
 // attempts.h - the table of attempts that a session has, from CALL to RESULT.
 //
-// Owns what is in it. An attempt that its head has forgotten stays until it ends, but is not found
-// any more: another head may use its number again.
+// Owns what is in it. An attempt that is forgotten (its head is gone, or its slot does not react)
+// stays until it ends, but is not found any more: its number may be used again.
 //
 // Threads: the link's.  Logging: none.
 
@@ -20,13 +20,16 @@
 typedef struct shoal_attempts {
     shoal_attempt_t *buckets[SHOAL_ATTEMPT_BUCKETS];
     size_t count;
+    size_t forgotten; // of them
 } shoal_attempts_t;
 
 void shoal_attempts_fini(shoal_attempts_t *attempts);
 
 shoal_attempt_t *shoal_attempts_find(const shoal_attempts_t *attempts, uint64_t call,
-                                     uint64_t number);                            // or NULL
-void shoal_attempts_add(shoal_attempts_t *attempts, shoal_attempt_t *attempt);    // takes it
+                                     uint64_t number);                         // or NULL
+void shoal_attempts_add(shoal_attempts_t *attempts, shoal_attempt_t *attempt); // takes it
+void shoal_attempts_forget(shoal_attempts_t *attempts,
+                           shoal_attempt_t *attempt); // it stays until it ends
 void shoal_attempts_remove(shoal_attempts_t *attempts, shoal_attempt_t *attempt); // destroys it
 
 // Shows each attempt; `visit` may remove the one that it is shown.

@@ -35,13 +35,15 @@ static const char help[] =
     "\n"
     "Runs a worker in the foreground until SIGTERM, SIGINT or the end of its lifeline. It dials "
     "the\n"
-    "head, takes calls from it and runs them in slots. A first signal lets running calls finish, "
-    "a\n"
-    "second one does not.\n"
+    "head, takes calls from it and runs them in slots. A first signal drains it: what has not "
+    "started\n"
+    "is given back, running calls may finish; a second one ends it at once.\n"
     "\n"
     "  --connect ENDPOINT    ipc:///dir/head.sock (the directory must be yours, mode 0700),\n"
     "                        or tcp://127.0.0.1:PORT with --insecure-loopback\n"
     "  --slots N             calls that run at once, 1 to 1024; default: one a processor\n"
+    "  --drain-seconds N     once it drains, calls that still run after that are given back;\n"
+    "                        0 to 86400, default 30\n"
     "  --name TEXT           what people see; default: host and process id\n"
     "  --label KEY=VALUE     a label that jobs can ask for; may stand several times\n"
     "  --connectors DIR      where connector modules are; default: ../lib/shoal from the program\n"
@@ -157,6 +159,18 @@ set_slots(const option_t *option, const char *value, shoal_worker_config_t *conf
 }
 
 static bool
+set_drain(const option_t *option, const char *value, shoal_worker_config_t *config,
+          shoal_status_t *status)
+{
+    uint64_t number = 0;
+    if (!parse_number(option, value, 0, &number, status)) {
+        return false;
+    }
+    config->drain_seconds = (uint32_t)number;
+    return true;
+}
+
+static bool
 set_fd(const option_t *option, const char *value, shoal_worker_config_t *config,
        shoal_status_t *status)
 {
@@ -174,6 +188,7 @@ set_fd(const option_t *option, const char *value, shoal_worker_config_t *config,
 static const option_t options[] = {
     {"--connect",           true,  AT(connect),           SHOAL_ENDPOINT_MAX,    set_text},
     {"--slots",             true,  0,                     SHOAL_SLOTS_MAX,       set_slots},
+    {"--drain-seconds",     true,  0,                     SHOAL_DRAIN_S_MAX,     set_drain},
     {"--name",              true,  AT(name),              SHOAL_WORKER_NAME_MAX, set_text},
     {"--label",             true,  0,                     SHOAL_LABEL_BYTES_MAX, set_label},
     {"--connectors",        true,  AT(connectors),        4096,                  set_text},
@@ -232,7 +247,8 @@ bool
 shoal_worker_config_parse(int argc, char **argv, shoal_worker_config_t *ret_config,
                           shoal_status_t *status)
 {
-    shoal_worker_config_t config = {.lifeline_fd = -1, .log_level = SHOAL_LOG_INFO};
+    shoal_worker_config_t config = {
+        .lifeline_fd = -1, .drain_seconds = SHOAL_DRAIN_S, .log_level = SHOAL_LOG_INFO};
     for (int i = 1; i < argc; i++) {
         if (!option_read(argv, &i, &config, status)) {
             return false;

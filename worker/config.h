@@ -19,6 +19,8 @@
 #define SHOAL_LABEL_BYTES_MAX 128  // of "key=value"
 #define SHOAL_WORKER_NAME_MAX 128  // bytes
 #define SHOAL_ENDPOINT_MAX    1024 // bytes
+#define SHOAL_DRAIN_S         30   // unless --drain-seconds says otherwise
+#define SHOAL_DRAIN_S_MAX     86400
 
 typedef struct shoal_worker_config {
     const char *connect; // texts are borrowed from argv
@@ -28,6 +30,7 @@ typedef struct shoal_worker_config {
     const char *labels[SHOAL_LABELS_MAX]; // "key=value"
     size_t label_count;
     uint32_t slots; // 0: as many as there are processors
+    uint32_t drain_seconds;
     int lifeline_fd;
     bool insecure_loopback;
     bool wants_list;

@@ -2,6 +2,8 @@
 //
 // hear.c - what a session does with each message of the head; see session_parts.h.
 
+#include <stdio.h>
+
 #include "worker/session_parts.h"
 
 typedef struct heard {
@@ -12,22 +14,21 @@ typedef struct heard {
 
 // Another head knows nothing of what the last one asked.
 static void
-attempt_forget(void *ctx, shoal_attempt_t *attempt, uint64_t arg)
+attempt_forget(void *ctx, shoal_attempt_t *attempt, uint64_t now_ms)
 {
     shoal_session_t *session = ctx;
-    (void)arg;
-    if (shoal_slots_cancel(session->slots, attempt)) {
+    if (shoal_session_ask_to_end(session, attempt, now_ms)) {
         shoal_attempts_remove(&session->attempts, attempt);
     } else {
-        attempt->is_forgotten = true;
+        shoal_attempts_forget(&session->attempts, attempt);
     }
 }
 
 static void
-forget_head(shoal_session_t *session)
+forget_head(shoal_session_t *session, uint64_t now_ms)
 {
     shoal_slots_drop_all_actors(session->slots); // first, so that none of their calls starts now
-    shoal_attempts_each(&session->attempts, attempt_forget, session, 0);
+    shoal_attempts_each(&session->attempts, attempt_forget, session, now_ms);
     shoal_results_forget(session->results);
 }
 
@@ -49,7 +50,7 @@ on_welcome(shoal_session_t *session, const heard_t *heard)
     if (session->head[0] && !shoal_slice_is(welcome->head, session->head)) {
         shoal_log(session->log, SHOAL_LOG_INFO, "LINK-HEAD",
                   "reason=\"another head: calls and results of the last one are dropped\"");
-        forget_head(session);
+        forget_head(session, heard->now_ms);
     }
     memcpy(session->head, welcome->head.ptr, welcome->head.len); // at most 64, by messages.def
     session->head[welcome->head.len] = '\0';
@@ -83,7 +84,7 @@ on_error(shoal_session_t *session, const heard_t *heard)
         shoal_session_closed(session, "the head closed the connection", heard->now_ms);
     } else if (session->state == SHOAL_SESSION_READY && error->code == SHOAL_PROTOCOL) {
         // "hello first": libzmq or the head made the connection anew.
-        shoal_session_lose_streams(session);
+        shoal_session_lose_streams(session, heard->now_ms);
         shoal_session_become(session, SHOAL_SESSION_GREETING, "the head does not know us");
         shoal_session_say_hello(session, heard->now_ms);
     }
@@ -137,19 +138,24 @@ on_actor(shoal_session_t *session, const heard_t *heard)
 }
 
 static void
-attempt_cancel(shoal_session_t *session, shoal_attempt_t *attempt)
+attempt_cancel(shoal_session_t *session, shoal_attempt_t *attempt, uint64_t now_ms)
 {
-    if (shoal_slots_cancel(session->slots, attempt)) {
+    if (shoal_session_ask_to_end(session, attempt, now_ms)) {
         shoal_session_report(session, attempt, SHOAL_OUTCOME_CANCELLED, NULL, SHOAL_SLICE_NONE);
     }
 }
 
+typedef struct dropping {
+    shoal_session_t *session;
+    uint64_t now_ms;
+} dropping_t;
+
 static void
 attempt_cancel_of(void *ctx, shoal_attempt_t *attempt, uint64_t actor)
 {
-    shoal_session_t *session = ctx;
+    const dropping_t *dropping = ctx;
     if (attempt->actor == actor && !attempt->is_forgotten) {
-        attempt_cancel(session, attempt);
+        attempt_cancel(dropping->session, attempt, dropping->now_ms);
     }
 }
 
@@ -158,7 +164,8 @@ on_drop_actor(shoal_session_t *session, const heard_t *heard)
 {
     uint64_t actor = heard->message->drop_actor.actor;
     shoal_slots_drop_actor(session->slots, actor); // first, so that none of its calls starts now
-    shoal_attempts_each(&session->attempts, attempt_cancel_of, session, actor);
+    dropping_t dropping = {session, heard->now_ms};
+    shoal_attempts_each(&session->attempts, attempt_cancel_of, &dropping, actor);
 }
 
 static void
@@ -202,8 +209,18 @@ on_cancel(shoal_session_t *session, const heard_t *heard)
     shoal_attempt_t *attempt =
         shoal_attempts_find(&session->attempts, cancel->call, cancel->attempt);
     if (attempt && !attempt->is_forgotten) {
-        attempt_cancel(session, attempt);
+        attempt_cancel(session, attempt, heard->now_ms);
     }
+}
+
+static void
+on_drain(shoal_session_t *session, const heard_t *heard)
+{
+    const shoal_msg_drain_t *drain = &heard->message->drain;
+    char why[257];
+    (void)snprintf(why, sizeof(why), "%.*s", SHOAL_SLICE_ARGS(drain->reason));
+    shoal_session_drain(session, drain->drain_ms ? drain->drain_ms : SHOAL_TIME_NEVER,
+                        why[0] ? why : "the head asks for it", heard->now_ms);
 }
 
 static void
@@ -231,6 +248,7 @@ static const rule_t rules[] = {
     {SHOAL_MSG_CANCEL,     false, on_cancel},
     {SHOAL_MSG_ACTOR,      false, on_actor},
     {SHOAL_MSG_DROP_ACTOR, false, on_drop_actor},
+    {SHOAL_MSG_DRAIN,      false, on_drain},
     {SHOAL_MSG_WELCOME,    true,  on_welcome},
     {SHOAL_MSG_ERROR,      true,  on_error},
     {SHOAL_MSG_BYE,        true,  on_bye},

@@ -9,11 +9,13 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "worker/dial.h"
+#include "worker/supervisor.h"
 
 #define MESSAGES_PER_TURN 256
 #define NEWS_PER_TURN     256
@@ -142,7 +144,8 @@ read_signals(link_t *link, uint64_t now_ms)
             shoal_log(link->config->log, SHOAL_LOG_WARN, "LINK-STOP", "reason=\"second signal\"");
             _exit(EXIT_BY_SIGNAL + (int)info.ssi_signo);
         }
-        shoal_session_drain(link->session, now_ms);
+        shoal_session_drain(link->session, SHOAL_TIME_NEVER, strsignal((int)info.ssi_signo),
+                            now_ms);
     }
 }
 
@@ -238,6 +241,16 @@ link_turn(link_t *link, shoal_status_t *status)
     return true;
 }
 
+// A slot that does not react holds what everything else here would be freed of: the process ends
+// as it is, once what it has said can have left.
+static void
+link_abandon(link_t *link)
+{
+    shoal_dial_close(link->dial, BYE_LINGER_MS);
+    (void)zmq_ctx_term(link->context);
+    _exit(shoal_session_is_hung(link->session) ? SHOAL_EXIT_HUNG : EXIT_SUCCESS);
+}
+
 bool
 shoal_link_run(const shoal_link_config_t *config, shoal_status_t *status)
 {
@@ -245,6 +258,9 @@ shoal_link_run(const shoal_link_config_t *config, shoal_status_t *status)
     bool done = link_init(&link, config, status);
     while (done && shoal_session_state(link.session) != SHOAL_SESSION_ENDED) {
         done = link_turn(&link, status);
+    }
+    if (done && (shoal_session_is_stuck(link.session) || shoal_session_is_hung(link.session))) {
+        link_abandon(&link);
     }
     link_fini(&link);
     return done;

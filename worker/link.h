@@ -3,8 +3,9 @@
 // link.h - the main thread of the worker process: its loop over the connection to the head, the
 // slots' news, signals and the lifeline.
 //
-// SIGTERM or SIGINT drains: what has not started is given back, what runs finishes, then it ends.
-// A second one, or the end of the lifeline, ends the process at once.
+// SIGTERM or SIGINT drains: what has not started is given back, what runs may finish for a while, then
+// it ends. A second one, or the end of the lifeline, ends the process at once. Where a slot does not
+// react to a CANCEL, the others finish and the process ends with SHOAL_EXIT_HUNG, to be replaced.
 //
 // Threads: the process's first.  Logging: LINK-* events.
 
@@ -24,7 +25,7 @@ typedef struct shoal_link_config {
 } shoal_link_config_t;
 
 // Runs until drained (true) or broken. Blocks SIGTERM and SIGINT in the calling thread and in those
-// it starts; does not return at all when the process is to end at once.
+// it starts; does not return at all when the process is to end at once, or a slot hangs.
 //   SHOAL_INVALID   the endpoint is malformed, or a class (shoal_class_check())
 //   SHOAL_IO        no descriptors or threads left
 //   SHOAL_INTERNAL  the ZeroMQ library refuses

@@ -74,6 +74,7 @@ run_link(const program_t *program, const shoal_birth_t *birth, shoal_modules_t *
                      .window = 2 * config->slots, // one waits behind each that runs
                      .classes = classes,
                      .class_count = sizeof(classes) / sizeof(classes[0]),
+                     .drain_ms = config->drain_seconds * UINT64_C(1000),
                      .labels = shoal_buffer_slice(&labels),
                      .last_exit = shoal_buffer_slice(&last_exit)},
         .lifeline_fd = config->lifeline_fd,

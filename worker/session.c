@@ -57,7 +57,9 @@ shoal_session_new(const shoal_identity_t *identity, shoal_slots_t *slots,
     session->random = seed | 1U;
     session->backoff_ms = SHOAL_BACKOFF_MS_MIN;
     session->retry_at_ms = SHOAL_TIME_NEVER;
+    session->hand_back_ms = SHOAL_TIME_NEVER;
     session->drain_end_ms = SHOAL_TIME_NEVER;
+    session->hang_at_ms = SHOAL_TIME_NEVER;
     session->heartbeat_ms = SHOAL_LIVENESS_MS_INITIAL / 5;
     session->liveness_ms = SHOAL_LIVENESS_MS_INITIAL;
     session->batch_bytes = BATCH_BYTES;
@@ -85,63 +87,6 @@ shoal_session_state_t
 shoal_session_state(const shoal_session_t *session)
 {
     return session->state;
-}
-
-// ---- draining
-
-// Ends the session once everything is reported and acknowledged. Without a head, or without its
-// acknowledgement, that is waited for as long as the head may be silent.
-static void
-check_drained(shoal_session_t *session, uint64_t now_ms)
-{
-    if (!session->is_draining || session->state == SHOAL_SESSION_ENDED) {
-        return;
-    }
-    bool is_ready = session->state == SHOAL_SESSION_READY;
-    bool is_idle = session->attempts.count == 0;
-    bool is_done = is_idle && shoal_results_count(session->results) == 0;
-    if (is_ready && !is_idle) {
-        session->drain_end_ms = SHOAL_TIME_NEVER;
-        return;
-    }
-    if (session->drain_end_ms == SHOAL_TIME_NEVER) {
-        session->drain_end_ms = now_ms + session->liveness_ms;
-    }
-    if (!is_done && now_ms < session->drain_end_ms) {
-        return;
-    }
-    if (is_ready) {
-        shoal_message_t bye = {.type = SHOAL_MSG_BYE};
-        bye.bye.reason = SHOAL_SLICE("drained");
-        (void)shoal_session_say(session, &bye, NULL, now_ms);
-    }
-    shoal_session_become(session, SHOAL_SESSION_ENDED,
-                         is_done ? "drained" : "drained, not all acknowledged");
-}
-
-static void
-attempt_return(void *ctx, shoal_attempt_t *attempt, uint64_t arg)
-{
-    shoal_session_t *session = ctx;
-    (void)arg;
-    if (!attempt->is_forgotten && shoal_slots_take_back(session->slots, attempt)) {
-        shoal_session_report(session, attempt, SHOAL_OUTCOME_RETURNED, NULL, SHOAL_SLICE_NONE);
-    }
-}
-
-void
-shoal_session_drain(shoal_session_t *session, uint64_t now_ms)
-{
-    if (session->is_draining || session->state == SHOAL_SESSION_ENDED) {
-        return;
-    }
-    session->is_draining = true;
-    shoal_log(session->log, SHOAL_LOG_INFO, "LINK-DRAIN", "calls=%zu", session->attempts.count);
-    if (session->state == SHOAL_SESSION_READY) {
-        shoal_session_say_no_window(session, now_ms);
-    }
-    shoal_attempts_each(&session->attempts, attempt_return, session, 0);
-    check_drained(session, now_ms);
 }
 
 // ---- ends of attempts
@@ -188,6 +133,10 @@ report_end(shoal_session_t *session, const shoal_news_t *news)
     bool has_failed = news->outcome == SHOAL_OUTCOME_FAILED; // by itself: that stays true
     if (attempt->is_lost && !has_failed) {
         attempt_give_back(session, attempt, STREAM_LOST);
+        return;
+    }
+    if (attempt->is_returned && news->outcome == SHOAL_OUTCOME_CANCELLED) {
+        attempt_give_back(session, attempt, "the worker drains");
         return;
     }
     shoal_session_report(session, attempt, news->outcome, news->failure,
@@ -257,7 +206,7 @@ shoal_session_pump(shoal_session_t *session, size_t budget, uint64_t now_ms)
         shoal_news_destroy(&news);
     }
     if (session->state == SHOAL_SESSION_READY && send_results(session, now_ms)) {
-        check_drained(session, now_ms);
+        shoal_session_check_drained(session, now_ms);
     }
 }
 
@@ -274,20 +223,19 @@ shoal_session_opened(shoal_session_t *session, uint64_t now_ms)
 
 // What an attempt has streamed may have been lost with its registration: it cannot go on.
 static void
-attempt_lose(void *ctx, shoal_attempt_t *attempt, uint64_t arg)
+attempt_lose(void *ctx, shoal_attempt_t *attempt, uint64_t now_ms)
 {
     shoal_session_t *session = ctx;
-    (void)arg;
     if (attempt->has_streamed && !attempt->is_lost) {
         attempt->is_lost = true;
-        (void)shoal_slots_cancel(session->slots, attempt); // it runs, so its end will be news
+        (void)shoal_session_ask_to_end(session, attempt, now_ms); // it runs: its end will be news
     }
 }
 
 void
-shoal_session_lose_streams(shoal_session_t *session)
+shoal_session_lose_streams(shoal_session_t *session, uint64_t now_ms)
 {
-    shoal_attempts_each(&session->attempts, attempt_lose, session, 0);
+    shoal_attempts_each(&session->attempts, attempt_lose, session, now_ms);
     shoal_results_lose_streams(session->results, STREAM_LOST);
 }
 
@@ -303,11 +251,11 @@ shoal_session_closed(shoal_session_t *session, const char *why, uint64_t now_ms)
     session->backoff_ms = session->backoff_ms * 2 < SHOAL_BACKOFF_MS_MAX ? session->backoff_ms * 2
                                                                          : SHOAL_BACKOFF_MS_MAX;
     session->dial_at_ms = now_ms + wait_ms;
-    shoal_session_lose_streams(session);
+    shoal_session_lose_streams(session, now_ms);
     shoal_session_become(session, SHOAL_SESSION_WAITING, why);
     shoal_log(session->log, was_ready ? SHOAL_LOG_WARN : SHOAL_LOG_INFO, "LINK-LOST",
               "reason=\"%s\" dial_in_ms=%llu", why, (unsigned long long)wait_ms);
-    check_drained(session, now_ms);
+    shoal_session_check_drained(session, now_ms);
 }
 
 // ---- time
@@ -328,7 +276,8 @@ shoal_session_tick(shoal_session_t *session, uint64_t now_ms)
         shoal_session_say_heartbeat(session, now_ms);
         session->beat_at_ms = now_ms + session->heartbeat_ms;
     }
-    check_drained(session, now_ms);
+    shoal_session_check_hung(session, now_ms);
+    shoal_session_check_drained(session, now_ms);
 }
 
 static uint64_t
@@ -340,7 +289,8 @@ earlier(uint64_t a, uint64_t b)
 uint64_t
 shoal_session_next(const shoal_session_t *session)
 {
-    uint64_t next = session->is_draining ? session->drain_end_ms : SHOAL_TIME_NEVER;
+    uint64_t next = earlier(session->hang_at_ms, session->hand_back_ms);
+    next = earlier(next, session->is_draining ? session->drain_end_ms : SHOAL_TIME_NEVER);
     switch (session->state) {
     case SHOAL_SESSION_WAITING: return earlier(next, session->dial_at_ms);
     case SHOAL_SESSION_GREETING: return earlier(next, session->greeted_ms + session->liveness_ms);

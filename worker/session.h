@@ -26,7 +26,9 @@
 #define SHOAL_RUNNING_BYTES_MAX   65536 // of HELLO's `running` and HEARTBEAT's `progress`
 #define SHOAL_BACKOFF_MS_MIN      20    // the first wait is 10 to 20 ms
 #define SHOAL_BACKOFF_MS_MAX      30000
-#define SHOAL_LIVENESS_MS_INITIAL 5000 // until WELCOME says otherwise
+#define SHOAL_LIVENESS_MS_INITIAL 5000  // until WELCOME says otherwise
+#define SHOAL_HANG_MS_MAX         10000 // from CANCEL to hung; a shorter lease makes it shorter
+#define SHOAL_DRAIN_GRACE_MS      2000  // and from being handed back, when the worker drains
 
 typedef enum shoal_session_state {
     SHOAL_SESSION_WAITING,  // no connection; one is to be opened at shoal_session_next()
@@ -44,6 +46,7 @@ typedef struct shoal_identity {
     uint32_t window;
     const shoal_class_t *const *classes; // checked ones
     size_t class_count;
+    uint64_t drain_ms;       // what runs may finish within this, once the worker drains
     shoal_slice_t labels;    // a msgpack map, or empty
     shoal_slice_t last_exit; // a msgpack map, or empty
 } shoal_identity_t;
@@ -78,11 +81,20 @@ void shoal_session_take(shoal_session_t *session, shoal_parcel_t *parcel, uint64
 void shoal_session_pump(shoal_session_t *session, size_t budget, uint64_t now_ms);
 bool shoal_session_wants_news(const shoal_session_t *session);
 
-// Heartbeats, silence of the head, the end of draining. Due at shoal_session_next().
+// Heartbeats, silence of the head, slots that hang, draining. Due at shoal_session_next().
 void shoal_session_tick(shoal_session_t *session, uint64_t now_ms);
 uint64_t shoal_session_next(const shoal_session_t *session);
 
-// Takes no more calls, gives back those that wait, ends when the running ones are reported.
-void shoal_session_drain(shoal_session_t *session, uint64_t now_ms);
+// Takes no more calls, gives back those that wait, and those that still run after `drain_ms`
+// (SHOAL_TIME_NEVER: as the identity says); ends when all are reported. A second time it can only
+// make that sooner.
+void shoal_session_drain(shoal_session_t *session, uint64_t drain_ms, const char *why,
+                         uint64_t now_ms);
+
+// It ended because a slot did not react to a CANCEL: the process is to be replaced.
+bool shoal_session_is_hung(const shoal_session_t *session);
+
+// There are calls on slots that are not waited for any more.
+bool shoal_session_is_stuck(const shoal_session_t *session);
 
 #endif

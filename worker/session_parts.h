@@ -2,8 +2,8 @@
 //
 // session_parts.h - what session.c, say.c and hear.c share; for nobody else.
 //
-// session.c has the state, the clocks and the ends of attempts, say.c what goes to the head, hear.c
-// what comes from it.
+// session.c has the state, the clocks and the ends of attempts, leave.c draining and slots that hang,
+// say.c what goes to the head, hear.c what comes from it.
 
 #ifndef SHOAL_WORKER_SESSION_PARTS_H
 #define SHOAL_WORKER_SESSION_PARTS_H
@@ -36,7 +36,11 @@ struct shoal_session {
     uint32_t record_bytes;
 
     bool is_draining;
+    bool is_leaving;       // somebody has asked for it
+    bool is_hung;          // a slot did not react
+    uint64_t hand_back_ms; // draining: what runs then is given back
     uint64_t drain_end_ms; // nothing runs any more; so long acknowledgements are waited for
+    uint64_t hang_at_ms;   // when the first of those asked to end counts as hung
 
     shoal_attempts_t attempts;
     size_t attempt_max;
@@ -52,12 +56,24 @@ struct shoal_session {
 void shoal_session_become(shoal_session_t *session, shoal_session_state_t state, const char *why);
 
 // Gives back each attempt that has streamed on a registration that is lost now.
-void shoal_session_lose_streams(shoal_session_t *session);
+void shoal_session_lose_streams(shoal_session_t *session, uint64_t now_ms);
+
+// Asks an attempt to end. True: it had not started and will give no news.
+bool shoal_session_ask_to_end(shoal_session_t *session, shoal_attempt_t *attempt, uint64_t now_ms);
 
 // Keeps the result of an attempt, which is gone then. `failure` may be NULL.
 void shoal_session_report(shoal_session_t *session, shoal_attempt_t *attempt,
                           shoal_outcome_t outcome, const shoal_status_t *failure,
                           shoal_slice_t detail);
+
+// ---- leave.c
+
+// Ends the session once everything is reported and acknowledged. Without a head, or without its
+// acknowledgement, that is waited for as long as the head may be silent.
+void shoal_session_check_drained(shoal_session_t *session, uint64_t now_ms);
+
+// Looks after the attempts that were asked to end, and at the time that running ones have left.
+void shoal_session_check_hung(shoal_session_t *session, uint64_t now_ms);
 
 // ---- say.c
 

@@ -351,6 +351,15 @@ shoal_slots_cancel(shoal_slots_t *slots, shoal_attempt_t *attempt)
     return was_queued;
 }
 
+bool
+shoal_slots_has(shoal_slots_t *slots, const shoal_attempt_t *attempt)
+{
+    (void)pthread_mutex_lock(&slots->mutex);
+    bool has = attempt->slot != NULL;
+    (void)pthread_mutex_unlock(&slots->mutex);
+    return has;
+}
+
 void
 shoal_slots_grant(shoal_slots_t *slots, shoal_attempt_t *attempt, uint32_t bytes)
 {

@@ -59,6 +59,9 @@ bool shoal_slots_cancel(shoal_slots_t *slots, shoal_attempt_t *attempt);
 // True, and as if never submitted, if it has not started.
 bool shoal_slots_take_back(shoal_slots_t *slots, shoal_attempt_t *attempt);
 
+// True while a slot has it: its end is not among the news yet.
+bool shoal_slots_has(shoal_slots_t *slots, const shoal_attempt_t *attempt);
+
 // So many more bytes of batches.
 void shoal_slots_grant(shoal_slots_t *slots, shoal_attempt_t *attempt, uint32_t bytes);
 

@@ -52,7 +52,8 @@ shoal_exit_write(const shoal_exit_t *last, shoal_buffer_t *out)
     if (last->pid == 0) {
         return;
     }
-    shoal_write_map(out, 3);
+    bool is_hung = last->signal == 0 && last->status == SHOAL_EXIT_HUNG;
+    shoal_write_map(out, is_hung ? 4 : 3);
     shoal_write_key(out, "incarnation");
     shoal_write_uint(out, last->incarnation);
     shoal_write_key(out, "pid");
@@ -63,6 +64,10 @@ shoal_exit_write(const shoal_exit_t *last, shoal_buffer_t *out)
     } else {
         shoal_write_key(out, "status");
         shoal_write_uint(out, (uint64_t)last->status);
+    }
+    if (is_hung) {
+        shoal_write_key(out, "reason");
+        shoal_write_text(out, "hung");
     }
 }
 

@@ -24,6 +24,7 @@
 #define SHOAL_RESTART_MS_MIN 100 // before the second restart in a row; doubles
 #define SHOAL_RESTART_MS_MAX 5000
 #define SHOAL_STEADY_MS      30000 // a worker that lived so long is restarted at once again
+#define SHOAL_EXIT_HUNG      75    // exit status of a worker that is to be replaced: a slot hangs
 
 // How a worker process ended.
 typedef struct shoal_exit {

@@ -110,6 +110,26 @@ class Commands(EndToEnd):
         self.assertNotEqual(done.err.strip(), "")
 
 
+    def test_drain_ends_a_worker_and_its_supervisor(self):
+        endpoint = self.started()
+        for _ in range(2):
+            self.assert_exit(self.shoal("start", "--address", endpoint, "--slots", "1"), 0)
+        status = json.loads(self.shoal("status", "--output", "json").out)
+        first, second = [worker["id"] for worker in status["workers"]]
+        before = len(processes_of(self.folder))
+        done = self.shoal("drain", first, "--drain-seconds", "5", "--output", "json")
+        self.assert_exit(done, 0)
+        told = json.loads(done.out)
+        self.assertEqual((told["id"], told["running"], told["ended"]), (first, 0, True))
+        wait_until(lambda: len(processes_of(self.folder)) == before - 2, 10,
+                   "the end of worker and supervisor")
+        status = json.loads(self.shoal("status", "--output", "json").out)
+        self.assertEqual([w["id"] for w in status["workers"] if w["state"] == "alive"], [second])
+        self.assert_exit(self.shoal("drain", second[:8]), 0, "has ended")
+        self.assert_exit(self.shoal("drain", second), 1, "shoal status")
+        self.assert_exit(self.shoal("drain"), 2)
+
+
 class Processes(EndToEnd):
     def workers(self, endpoint):
         with Client(endpoint, id="looker") as client:

@@ -32,6 +32,7 @@ typedef struct fake_head {
     shoal_buffer_t progress; // of the last heartbeat that had some
     bool is_mute;            // does not answer heartbeats
     uint64_t ack;            // sent with heartbeats
+    uint64_t lease_ms;       // said in WELCOME
 } fake_head_t;
 
 static inline void
@@ -50,7 +51,7 @@ fake_head_bind(fake_head_t *head)
 static inline void
 fake_head_place(fake_head_t *head)
 {
-    *head = (fake_head_t){.ack = 0};
+    *head = (fake_head_t){.lease_ms = 60000};
     (void)snprintf(head->directory, sizeof(head->directory), "/tmp/shoal-test-XXXXXX");
     CHECK(mkdtemp(head->directory) != NULL);
     (void)snprintf(head->endpoint, sizeof(head->endpoint), "ipc://%s/head.sock", head->directory);
@@ -161,7 +162,7 @@ fake_head_welcome(fake_head_t *head, const char *id, uint64_t heartbeat_ms, uint
                                .welcome = {.head = shoal_slice_of(id),
                                            .heartbeat_ms = heartbeat_ms,
                                            .liveness_ms = liveness_ms,
-                                           .lease_ms = 60000,
+                                           .lease_ms = head->lease_ms,
                                            .batch_bytes = 65536,
                                            .record_bytes = SHOAL_RECORD_BYTES_MAX}};
     fake_head_send(head, &welcome, SHOAL_SLICE_NONE);

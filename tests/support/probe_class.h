@@ -23,6 +23,7 @@ typedef struct probe {
     atomic_int running;
     atomic_int most_running; // at once
     atomic_int starts;
+    atomic_bool is_released; // what is stubborn ends
 } probe_t;
 
 typedef struct probe_instance {
@@ -30,9 +31,9 @@ typedef struct probe_instance {
     atomic_bool is_busy; // an instance runs one call at a time
 } probe_instance_t;
 
-static const char *const probe_methods[] = {"echo", "stream",  "record", "hang",
-                                            "spin", "freeze",  "fail",   "badfd",
-                                            "huge", "garbage", "crash",  NULL};
+static const char *const probe_methods[] = {"echo",   "stream",   "record", "hang", "spin",
+                                            "freeze", "fail",     "badfd",  "huge", "garbage",
+                                            "crash",  "stubborn", NULL};
 
 static inline bool
 probe_construct(void *ctx, shoal_slice_t args, void **ret_self, shoal_status_t *status)
@@ -55,6 +56,20 @@ probe_destroy(void *self)
     probe_instance_t *instance = self;
     atomic_fetch_add(&instance->probe->destroyed, 1);
     free(instance);
+}
+
+// Where there is credit, a batch says that the call runs; it listens to nothing until it is released.
+static inline bool
+probe_stubborn(const probe_t *probe, const shoal_call_t *call, shoal_status_t *status)
+{
+    shoal_buffer_t batch = SHOAL_BUFFER_INIT;
+    shoal_buffer_append_text(&batch, "here");
+    bool done = call->credit == 0 || call->send(call->ctx, &batch, 1, status);
+    shoal_buffer_fini(&batch);
+    while (!atomic_load(&probe->is_released)) {
+        (void)poll(NULL, 0, 1);
+    }
+    return done;
 }
 
 // args: [batches, bytes]; each batch has one record of that size.
@@ -108,6 +123,8 @@ probe_call(void *self, const shoal_call_t *call, const char *method, shoal_slice
             (void)poll(NULL, 0, 1);
         }
         done = shoal_fail(status, SHOAL_CANCELLED, "thawed");
+    } else if (strcmp(method, "stubborn") == 0) {
+        done = probe_stubborn(probe, call, status);
     } else if (strcmp(method, "fail") == 0) {
         done = shoal_fail_key(status, "source.type", "the probe was asked to fail");
     } else if (strcmp(method, "badfd") == 0) {

@@ -40,6 +40,7 @@ run_link(const fake_head_t *head, uint32_t slots, uint64_t incarnation, shoal_sl
                                                .name = "test",
                                                .slots = slots,
                                                .window = 2 * slots,
+                                               .drain_ms = 60000,
                                                .classes = classes,
                                                .class_count = 1,
                                                .last_exit = last_exit},
@@ -567,6 +568,87 @@ told_to_drain_it_gives_back_what_has_not_started_and_finishes_the_rest(void)
     fake_head_fini(&worker.head);
 }
 
+// The call has streamed a batch and waits when this returns.
+static void
+run_until_credit_is_used_up(worker_t *worker, uint64_t call)
+{
+    shoal_buffer_t args = SHOAL_BUFFER_INIT;
+    fake_head_call(&worker->head, call, 1, "stream", 100, two_numbers(&args, 2, 100));
+    CHECK(fake_head_expect(&worker->head, SHOAL_MSG_BATCH)->batch.call == call);
+    shoal_buffer_fini(&args);
+}
+
+// Until the worker's BYE; results that come before are acknowledged. It exits with 0.
+static void
+expect_bye(worker_t *worker)
+{
+    int wait_status = 0;
+    (void)fake_head_expect(&worker->head, SHOAL_MSG_BYE);
+    CHECK(waitpid(worker->pid, &wait_status, 0) == worker->pid);
+    CHECK(WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0);
+    fake_head_fini(&worker->head);
+}
+
+static void
+tell_to_drain(worker_t *worker, uint64_t drain_ms)
+{
+    shoal_message_t drain = {.type = SHOAL_MSG_DRAIN, .drain = {.drain_ms = drain_ms}};
+    fake_head_send(&worker->head, &drain, SHOAL_SLICE_NONE);
+    CHECK(fake_head_expect(&worker->head, SHOAL_MSG_WINDOW)->window.calls == 0);
+}
+
+//
+static void
+what_runs_longer_than_it_may_is_given_back_and_the_worker_ends(void)
+{
+    worker_t worker;
+    start_ready(&worker, 2);
+    for (uint64_t call = 1; call <= 2; call++) {
+        run_until_credit_is_used_up(&worker, call);
+    }
+    fake_head_call(&worker.head, 3, 1, "echo", 0, SHOAL_SLICE_NONE);
+    uint64_t began_ms = shoal_clock_ms();
+    tell_to_drain(&worker, 200);
+    (void)expect_end(&worker, 3, SHOAL_OUTCOME_RETURNED);
+    for (int i = 0; i < 2; i++) {
+        const shoal_msg_result_t *result =
+            &fake_head_expect(&worker.head, SHOAL_MSG_RESULT)->result;
+        CHECK(result->outcome == SHOAL_OUTCOME_RETURNED && result->reason.len > 0);
+        fake_head_ack(&worker.head, result->seq);
+    }
+    CHECK(shoal_clock_ms() >= began_ms + 200);
+    expect_bye(&worker);
+}
+
+static void
+a_signal_while_it_drains_for_the_head_changes_nothing_and_the_sooner_end_counts(void)
+{
+    worker_t worker;
+    start_ready(&worker, 1);
+    run_until_credit_is_used_up(&worker, 1);
+    tell_to_drain(&worker, 3600000);
+    shoal_message_t drain = {.type = SHOAL_MSG_DRAIN, .drain = {.drain_ms = 1}};
+    CHECK(kill(worker.pid, SIGTERM) == 0);
+    fake_head_send(&worker.head, &drain, SHOAL_SLICE_NONE);
+    (void)expect_end(&worker, 1, SHOAL_OUTCOME_RETURNED);
+    expect_bye(&worker);
+}
+
+static void
+a_slot_that_does_not_react_does_not_keep_a_worker_from_its_end(void)
+{
+    worker_t worker;
+    start(&worker, 1);
+    worker.head.lease_ms = 200;
+    fake_head_welcome(&worker.head, "head-1", HEARTBEAT_MS, LIVENESS_MS);
+    fake_head_actor(&worker.head, 1, "probe", SHOAL_SLICE_NONE);
+    fake_head_call(&worker.head, 1, 1, "stubborn", 100, SHOAL_SLICE_NONE);
+    (void)fake_head_expect(&worker.head, SHOAL_MSG_BATCH); // it runs
+    tell_to_drain(&worker, 1);
+    (void)expect_end(&worker, 1, SHOAL_OUTCOME_RETURNED);
+    expect_bye(&worker);
+}
+
 static void
 a_second_signal_ends_it_at_once(void)
 {
@@ -615,7 +697,7 @@ run_supervised(void *ctx, const shoal_birth_t *birth)
 {
     shoal_buffer_t last_exit = SHOAL_BUFFER_INIT;
     shoal_exit_write(&birth->last_exit, &last_exit);
-    int exit_status = run_link(ctx, 1, birth->incarnation, shoal_buffer_slice(&last_exit));
+    int exit_status = run_link(ctx, 2, birth->incarnation, shoal_buffer_slice(&last_exit));
     shoal_buffer_fini(&last_exit);
     return exit_status;
 }
@@ -629,21 +711,60 @@ supervise(fake_head_t *head)
     return shoal_supervisor_run(&config, &exit_status, &status) ? exit_status : 98;
 }
 
+static void
+start_supervised(worker_t *worker)
+{
+    fake_head_place(&worker->head);
+    (void)fflush(NULL);
+    worker->pid = fork();
+    if (worker->pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        exit(supervise(&worker->head));
+    }
+    fake_head_bind(&worker->head);
+    (void)fake_head_expect(&worker->head, SHOAL_MSG_HELLO);
+    CHECK(worker->head.message.hello.last_exit.len == 0);
+}
+
+//
+static void
+a_slot_that_does_not_react_to_a_cancel_costs_the_process_once_the_others_are_done(void)
+{
+    worker_t worker;
+    start_supervised(&worker);
+    worker.head.lease_ms = 200;
+    fake_head_welcome(&worker.head, "head-1", HEARTBEAT_MS, LIVENESS_MS);
+    fake_head_actor(&worker.head, 1, "probe", SHOAL_SLICE_NONE);
+    fake_head_call(&worker.head, 1, 1, "stubborn", 100, SHOAL_SLICE_NONE);
+    (void)fake_head_expect(&worker.head, SHOAL_MSG_BATCH); // it runs
+    run_until_credit_is_used_up(&worker, 2);
+    fake_head_cancel(&worker.head, 1);
+    CHECK(fake_head_expect(&worker.head, SHOAL_MSG_WINDOW)->window.calls == 0);
+    (void)expect_end(&worker, 1, SHOAL_OUTCOME_CANCELLED);
+    CHECK(!fake_head_take(&worker.head, 4 * HEARTBEAT_MS)); // its neighbour is waited for
+    fake_head_grant(&worker.head, 2, 1000);
+    (void)fake_head_expect(&worker.head, SHOAL_MSG_BATCH);
+    (void)expect_end(&worker, 2, SHOAL_OUTCOME_DONE);
+    (void)fake_head_expect(&worker.head, SHOAL_MSG_BYE);
+    const shoal_msg_hello_t *hello = &fake_head_expect(&worker.head, SHOAL_MSG_HELLO)->hello;
+    shoal_slice_t value = SHOAL_SLICE_NONE;
+    CHECK(hello->incarnation == 2 && hello->running.len == 0 && hello->window > 0);
+    CHECK(shoal_map_find(hello->last_exit, "reason", &value));
+    CHECK(shoal_slice_equal(value, SHOAL_SLICE("\xa4hung")));
+    CHECK(!shoal_map_find(hello->last_exit, "signal", &value)); // it is no crash
+    fake_head_welcome(&worker.head, "head-1", HEARTBEAT_MS, LIVENESS_MS);
+    fake_head_actor(&worker.head, 1, "probe", SHOAL_SLICE_NONE);
+    fake_head_call(&worker.head, 3, 1, "echo", 0, SHOAL_SLICE_NONE);
+    (void)expect_end(&worker, 3, SHOAL_OUTCOME_DONE);
+    stop(&worker);
+}
+
 //
 static void
 a_class_that_crashes_costs_one_process_and_the_next_one_tells(void)
 {
     worker_t worker;
-    fake_head_place(&worker.head);
-    (void)fflush(NULL);
-    worker.pid = fork();
-    if (worker.pid == 0) {
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        exit(supervise(&worker.head));
-    }
-    fake_head_bind(&worker.head);
-    (void)fake_head_expect(&worker.head, SHOAL_MSG_HELLO);
-    CHECK(worker.head.message.hello.last_exit.len == 0);
+    start_supervised(&worker);
     fake_head_welcome(&worker.head, "head-1", HEARTBEAT_MS, LIVENESS_MS);
     fake_head_actor(&worker.head, 1, "probe", SHOAL_SLICE_NONE);
     fake_head_call(&worker.head, 1, 1, "crash", 0, SHOAL_SLICE_NONE);
@@ -699,6 +820,10 @@ TEST_MAIN(TEST(a_worker_registers_and_answers_a_call),
           TEST(a_head_that_sends_nonsense_is_told_and_dialed_again),
           TEST(a_dropped_actor_loses_its_instances_and_its_calls),
           TEST(told_to_drain_it_gives_back_what_has_not_started_and_finishes_the_rest),
+          TEST(what_runs_longer_than_it_may_is_given_back_and_the_worker_ends),
+          TEST(a_signal_while_it_drains_for_the_head_changes_nothing_and_the_sooner_end_counts),
+          TEST(a_slot_that_does_not_react_does_not_keep_a_worker_from_its_end),
+          TEST(a_slot_that_does_not_react_to_a_cancel_costs_the_process_once_the_others_are_done),
           TEST(a_second_signal_ends_it_at_once),
           TEST(a_class_that_crashes_costs_one_process_and_the_next_one_tells),
           TEST(many_calls_run_in_all_slots_and_none_is_lost),

@@ -60,6 +60,7 @@ open_stage(stage_t *stage)
                                  .name = "test",
                                  .slots = 1,
                                  .window = 2,
+                                 .drain_ms = 400,
                                  .classes = stage->classes,
                                  .class_count = 1};
     CHECK_OK(shoal_slots_new(1, 32, NULL, &stage->slots, &status), status);
@@ -435,11 +436,11 @@ an_idle_worker_drains_at_once_and_says_bye(void)
 {
     stage_t stage;
     make_ready(&stage);
-    shoal_session_drain(stage.session, stage.now_ms);
+    shoal_session_drain(stage.session, SHOAL_TIME_NEVER, "a test", stage.now_ms);
     CHECK(shoal_session_state(stage.session) == SHOAL_SESSION_ENDED);
     CHECK(stage.sent_count == 2 && stage.sent[0] == SHOAL_MSG_WINDOW);
     CHECK(stage.sent[1] == SHOAL_MSG_BYE);
-    shoal_session_drain(stage.session, stage.now_ms); // is fine
+    shoal_session_drain(stage.session, SHOAL_TIME_NEVER, "a test", stage.now_ms); // is fine
     CHECK(shoal_session_next(stage.session) == SHOAL_TIME_NEVER);
     close_stage(&stage);
 }
@@ -449,7 +450,7 @@ a_worker_without_a_connection_drains_at_once(void)
 {
     stage_t stage;
     open_stage(&stage);
-    shoal_session_drain(stage.session, stage.now_ms);
+    shoal_session_drain(stage.session, SHOAL_TIME_NEVER, "a test", stage.now_ms);
     CHECK(shoal_session_state(stage.session) == SHOAL_SESSION_ENDED);
     CHECK(stage.sent_count == 0);
     close_stage(&stage);
@@ -462,7 +463,7 @@ draining_waits_for_the_acknowledgement_but_not_for_ever(void)
     make_ready(&stage);
     hear_call(&stage, 1, "echo");
     pump_until(&stage, 1);
-    shoal_session_drain(stage.session, stage.now_ms);
+    shoal_session_drain(stage.session, SHOAL_TIME_NEVER, "a test", stage.now_ms);
     CHECK(shoal_session_state(stage.session) == SHOAL_SESSION_READY);
     CHECK(shoal_session_next(stage.session) <= stage.now_ms + 500);
     stage.now_ms += 499;
@@ -482,7 +483,7 @@ a_worker_that_registers_while_it_drains_offers_no_window(void)
     make_ready(&stage);
     hear_call(&stage, 1, "hang");
     wait_until_it_runs(&stage);
-    shoal_session_drain(stage.session, stage.now_ms);
+    shoal_session_drain(stage.session, SHOAL_TIME_NEVER, "a test", stage.now_ms);
     shoal_session_closed(stage.session, "gone", stage.now_ms);
     shoal_session_opened(stage.session, stage.now_ms);
     CHECK(stage.hello_window == 0);
@@ -494,6 +495,63 @@ a_worker_that_registers_while_it_drains_offers_no_window(void)
     stage.now_ms += 500;
     shoal_session_tick(stage.session, stage.now_ms);
     CHECK(shoal_session_state(stage.session) == SHOAL_SESSION_ENDED);
+    close_stage(&stage);
+}
+
+// A cancelled call whose end waits among the news, while there is no registration, does not hang.
+static void
+an_end_that_cannot_be_told_yet_is_no_hang(void)
+{
+    stage_t stage;
+    make_ready(&stage);
+    hear_call(&stage, 1, "hang");
+    wait_until_it_runs(&stage);
+    shoal_message_t cancel = {.type = SHOAL_MSG_CANCEL, .cancel = {.call = 1, .attempt = 1}};
+    hear(&stage, &cancel);
+    CHECK(shoal_session_next(stage.session) <= stage.now_ms + 1000);
+    shoal_session_closed(stage.session, "gone", stage.now_ms);
+    struct pollfd item = {shoal_slots_fd(stage.slots), POLLIN, 0};
+    CHECK(poll(&item, 1, DEADLINE_MS) == 1); // it has ended
+    stage.now_ms += 1000;
+    shoal_session_tick(stage.session, stage.now_ms);
+    CHECK(!shoal_session_is_hung(stage.session) && shoal_session_is_stuck(stage.session));
+    shoal_session_opened(stage.session, stage.now_ms);
+    hear_welcome(&stage, "head-1");
+    stage.sent_count = 0;
+    pump_until(&stage, 1);
+    CHECK(stage.last_result.call == 1 && stage.last_result.outcome == SHOAL_OUTCOME_CANCELLED);
+    CHECK(!shoal_session_is_stuck(stage.session));
+    close_stage(&stage);
+}
+
+static void
+a_hung_slot_is_told_after_its_patience_and_the_session_ends_without_it(void)
+{
+    stage_t stage;
+    make_ready(&stage);
+    hear_call(&stage, 1, "stubborn");
+    wait_until_it_runs(&stage);
+    shoal_message_t cancel = {.type = SHOAL_MSG_CANCEL, .cancel = {.call = 1, .attempt = 1}};
+    hear(&stage, &cancel);
+    stage.now_ms += 400; // the lease is 1000
+    hear_heartbeat(&stage);
+    shoal_session_tick(stage.session, stage.now_ms);
+    stage.now_ms += 400;
+    hear_heartbeat(&stage);
+    shoal_session_tick(stage.session, stage.now_ms);
+    CHECK(!shoal_session_is_hung(stage.session));
+    stage.now_ms += 200;
+    stage.sent_count = 0;
+    shoal_session_tick(stage.session, stage.now_ms);
+    CHECK(shoal_session_is_hung(stage.session));
+    shoal_session_pump(stage.session, 10, stage.now_ms);
+    CHECK(stage.last_result.call == 1 && stage.last_result.outcome == SHOAL_OUTCOME_CANCELLED);
+    shoal_message_t ack = {.type = SHOAL_MSG_ACK, .ack = {.seq = 1}};
+    hear(&stage, &ack);
+    shoal_session_tick(stage.session, stage.now_ms);
+    CHECK(shoal_session_state(stage.session) == SHOAL_SESSION_ENDED);
+    CHECK(shoal_session_is_hung(stage.session) && shoal_session_is_stuck(stage.session));
+    atomic_store(&stage.probe.is_released, true);
     close_stage(&stage);
 }
 
@@ -513,4 +571,6 @@ TEST_MAIN(TEST(it_says_hello_when_connected_and_is_ready_after_welcome),
           TEST(an_idle_worker_drains_at_once_and_says_bye),
           TEST(a_worker_without_a_connection_drains_at_once),
           TEST(draining_waits_for_the_acknowledgement_but_not_for_ever),
-          TEST(a_worker_that_registers_while_it_drains_offers_no_window))
+          TEST(a_worker_that_registers_while_it_drains_offers_no_window),
+          TEST(an_end_that_cannot_be_told_yet_is_no_hang),
+          TEST(a_hung_slot_is_told_after_its_patience_and_the_session_ends_without_it))

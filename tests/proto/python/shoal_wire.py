@@ -315,13 +315,14 @@ class Worker(Peer):
     serve() with a function for each method."""
 
     def __init__(self, endpoint, id="test-worker", slots=2, window=4, classes=("pipeline",),
-                 incarnation=1, running=None, results=None, last_exit=None):
+                 incarnation=1, running=None, results=None, last_exit=None,
+                 name="python worker"):
         super().__init__(endpoint)
         self.actors = {}
         self.seq = 0
         self.kept = deque()  # RESULTs that no ack has covered yet (R-6.3)
         fields = dict(id=id, slots=slots, window=window, classes=list(classes),
-                      incarnation=incarnation, name="python worker", software="shoal_wire")
+                      incarnation=incarnation, name=name, software="shoal_wire")
         kept = [given_back(fields) for fields in results.kept] if results is not None else []
         running = list(running or []) + [[fields["call"], fields["attempt"]] for fields in kept]
         if running:

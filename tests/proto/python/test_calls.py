@@ -257,6 +257,49 @@ class Calls(CallsTest):
         self.assertEqual(other.call("map").call, call.call)
         client.send("STOP", request=client.request(), job=job)
 
+    #
+    def test_a_worker_that_a_client_drains_gets_no_calls_and_is_told_again(self):
+        worker, client = self.worker("old", slots=1, window=2, name="the old one"), self.client()
+        job = self.submitted(client, retry={"max_attempts": 1, "backoff_ms": 1, "factor": 1})
+        worker.start_job([shard(1), shard(2)])
+        call = worker.call("map")
+        request = client.request()
+        client.send("DRAIN", request=request, worker="the old one", drain_ms=5000)
+        reply = client.expect("REPLY", request=request).body
+        self.assertEqual((reply["id"], reply["name"], reply["running"]), ("old", "the old one", 1))
+        self.assertEqual(worker.expect("DRAIN").drain_ms, 5000)
+        self.assertEqual([w["state"] for w in client.ask("workers")], ["draining"])
+        self.drained(worker)
+        anew = self.worker("old", slots=1, window=2, running=[[call.call, call.attempt]],
+                           results=worker)
+        self.assertEqual(anew.expect("DRAIN").drain_ms, 5000)
+        self.drained(anew)
+        fresh = self.worker("fresh", slots=1, window=1)
+        anew.send("WINDOW", calls=0)
+        anew.result(call, RETURNED)
+        anew.send("BYE")
+        event = self.finish(fresh, client, job)
+        self.assertEqual((event.state, event.detail["shards"]["retried"]), ("SUCCEEDED", 0))
+        late = self.worker("old", slots=1, window=2, incarnation=2)  # it has left, and may come
+        late.heartbeat()
+        late.expect("HEARTBEAT")
+        self.assertEqual(len([w for w in client.ask("workers") if w["state"] == "alive"]), 2)
+
+    #
+    def test_a_drain_needs_one_worker(self):
+        client = self.client()
+        self.worker("1234abc", name="twin")
+        self.worker("1234abd", name="twin")
+        for text, code in (("nobody", 6), ("123", 6), ("twin", 1), ("1234ab", 1)):
+            request = client.request()
+            client.send("DRAIN", request=request, worker=text)
+            error = client.expect("ERROR", request=request)
+            self.assertFalse(error.closing)
+            self.assertIn(text, error.reason)
+        request = client.request()
+        client.send("DRAIN", request=request, worker="1234abd")
+        self.assertEqual(client.expect("REPLY", request=request).body["id"], "1234abd")
+
     #
     def test_a_result_that_disagrees_with_its_batches_fails_the_attempt(self):
         worker, client = self.worker(slots=1, window=1), self.client()

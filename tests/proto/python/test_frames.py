@@ -19,6 +19,7 @@ SAMPLES = {
     "HEARTBEAT": dict(progress=[[1, 1, 7]]),
     "BYE": dict(reason="a test"),
     "WINDOW": dict(calls=3),
+    "DRAIN": dict(request=1, worker="sample", drain_ms=1),
     "RESULT": dict(seq=1, call=999, attempt=1, outcome=0, batches=2, records=3),
     "BATCH": dict(call=999, attempt=1, seq=0, records=1),
     "SUBMIT": dict(request=1, id="sample"),
