@@ -5,6 +5,7 @@
 #include "head/peer.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -110,11 +111,13 @@ shoal_peer_key(shoal_slice_t identity, uint32_t *ret_key)
     if (identity.len != SHOAL_PEER_IDENTITY_SIZE || identity.ptr[0] != 0) {
         return false;
     }
-    memcpy(ret_key, identity.ptr + 1, sizeof(*ret_key));
+    uint32_t counter;
+    memcpy(&counter, identity.ptr + 1, sizeof(counter));
+    *ret_key = be32toh(counter); // as the ROUTER counted: its low bits differ
     return true;
 }
 
-// The ROUTER counts its ids up, so the multiplication alone spreads them well.
+// The ROUTER counts its ids up, so the low bits of the product alone spread them well.
 static size_t
 home_of(const shoal_peers_t *peers, uint32_t key)
 {
