@@ -17,8 +17,6 @@
 
 #define RESERVE_BYTES_MAX 268435456 // of the spool's limit, kept back for one attempt
 #define RESERVE_SHARE     4         // and at most a quarter of it
-#define OVERDRAW_MAX      16777216  // beyond the limit: batches that overdraw their credit
-#define OVERDRAW_SHARE    8         // and at most an eighth of it
 
 // ---- what comes back from the scribe
 
@@ -80,6 +78,12 @@ errand_is_back(shoal_outputs_t *outputs, shoal_errand_t *errand)
     case SHOAL_ERRAND_READ: read_is_back(outputs, payload); break;
     case SHOAL_ERRAND_RELEASE:
     case SHOAL_ERRAND_FORGET: shoal_payload_free(outputs, payload); break;
+    case SHOAL_ERRAND_NOTE:
+        outputs->hooks.noted(outputs->hooks.ctx, (shoal_journal_note_t *)errand);
+        break;
+    case SHOAL_ERRAND_LETTERS:
+        outputs->hooks.letters(outputs->hooks.ctx, (shoal_letters_query_t *)errand);
+        break;
     }
 }
 
@@ -89,6 +93,10 @@ take_report(shoal_outputs_t *outputs, shoal_scribe_report_t *report)
     outputs->spool_bytes = report->spool_bytes;
     for (shoal_errand_t *errand; (errand = shoal_errands_take(&report->errands)) != NULL;) {
         errand_is_back(outputs, errand);
+    }
+    if (report->durable_lsn > outputs->durable_lsn) {
+        outputs->durable_lsn = report->durable_lsn;
+        outputs->hooks.durable(outputs->hooks.ctx, report->durable_lsn);
     }
     bool is_stalled = report->stalled > 0;
     if (is_stalled != outputs->is_stalled) {
@@ -115,12 +123,16 @@ shoal_outputs_new(const shoal_outputs_config_t *config, shoal_outputs_t **ret_ou
     if (outputs->reserve > RESERVE_BYTES_MAX) {
         outputs->reserve = RESERVE_BYTES_MAX;
     }
-    uint64_t overdraw = outputs->spool_limit / OVERDRAW_SHARE;
-    shoal_spool_config_t spool = {
-        .directory = config->directory,
-        .limit_bytes = outputs->spool_limit + (overdraw < OVERDRAW_MAX ? overdraw : OVERDRAW_MAX),
+    outputs->has_journal = config->journal;
+    shoal_scribe_config_t scribe = {
+        .spool = {.directory = config->directory,
+                  .journal = config->journal,
+                  .tell = config->hooks.mended,
+                  .tell_ctx = config->hooks.ctx},
+        .sync_delay_ms = config->sync_delay_ms,
+        .crash = config->crash,
     };
-    if (!shoal_scribe_start(&spool, &outputs->scribe, status)) {
+    if (!shoal_scribe_start(&scribe, &outputs->scribe, status)) {
         free(outputs);
         return false;
     }
@@ -131,6 +143,10 @@ shoal_outputs_new(const shoal_outputs_config_t *config, shoal_outputs_t **ret_ou
 static void
 drop_errand(void *ctx, shoal_errand_t *errand)
 {
+    if (errand->kind == SHOAL_ERRAND_NOTE || errand->kind == SHOAL_ERRAND_LETTERS) {
+        errand_is_back(ctx, errand);
+        return;
+    }
     shoal_payload_t *payload = (shoal_payload_t *)errand;
     assert(!payload->pack); // its output was destroyed
     if (errand->kind == SHOAL_ERRAND_READ && errand->is_done) {
@@ -202,7 +218,28 @@ shoal_outputs_info_t
 shoal_outputs_info(const shoal_outputs_t *outputs)
 {
     return (shoal_outputs_info_t){outputs->memory_bytes, outputs->spool_bytes, outputs->unwritten,
-                                  outputs->is_stalled};
+                                  outputs->is_stalled, outputs->durable_lsn};
+}
+
+void
+shoal_outputs_note(shoal_outputs_t *outputs, shoal_journal_note_t *note)
+{
+    assert(note->errand.kind == SHOAL_ERRAND_NOTE && outputs->hooks.noted);
+    assert(note->kind != SHOAL_JOURNAL_NOTE_MARK || outputs->hooks.durable);
+    shoal_errands_add(&outputs->todo, &note->errand);
+}
+
+void
+shoal_outputs_read_letters(shoal_outputs_t *outputs, shoal_letters_query_t *letters)
+{
+    assert(letters->errand.kind == SHOAL_ERRAND_LETTERS && outputs->hooks.letters);
+    shoal_errands_add(&outputs->todo, &letters->errand);
+}
+
+shoal_spool_t *
+shoal_outputs_spool(shoal_outputs_t *outputs)
+{
+    return shoal_scribe_spool(outputs->scribe);
 }
 
 // ---- one job
@@ -234,7 +271,7 @@ shoal_output_destroy(shoal_output_t **output)
     for (size_t i = 0; i < it->entry_count; i++) {
         shoal_pack_free(outputs, it->entries[i], true);
     }
-    if (it->collects) {
+    if (it->collects && !outputs->has_journal) {
         shoal_payload_forget(outputs, it->job);
     }
     SHOAL_LIST_REMOVE(&outputs->all, it, next, prev);

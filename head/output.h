@@ -10,7 +10,8 @@
 // kept in memory and touch no disk; all others are written to the spool by the scribe as they come,
 // and so are the oldest of the kept ones when these take half of the memory limit. A written batch
 // stays in memory as well until it is delivered, while the limit allows, and is read back when a
-// subscriber needs it. Without a journal no batch outlives its head.
+// subscriber needs it. Without a journal no batch outlives its head. With one, every batch goes to the
+// spool, whose files stay when outputs are destroyed; they go when a note forgets the job.
 //
 // Bounds: an attempt may send as many bytes as it was granted, and is granted what it sent again at
 // once or, when the memory limit is reached, once that is written. When the spool has no room left
@@ -29,6 +30,7 @@
 
 #include <zmq.h>
 
+#include "head/scribe.h"
 #include "proto/base/clock.h" // SHOAL_TIME_NEVER
 #include "proto/base/status.h"
 #include "proto/wire/socket.h" // shoal_sent_t
@@ -73,6 +75,14 @@ typedef struct shoal_output_hooks {
     void (*disk)(void *ctx, const shoal_status_t *why);
     // shoal_output_is_waiting() of the job has changed.
     void (*waits)(void *ctx, uint64_t job, bool is_waiting);
+    // The note is back (`note->errand.is_done`: durable) and the receiver's again. NULL: none is sent.
+    void (*noted)(void *ctx, shoal_journal_note_t *note);
+    // The letters were read, or `letters->errand.failure` says why not. NULL: none are asked for.
+    void (*letters)(void *ctx, shoal_letters_query_t *letters);
+    // A file of the spool was mended when it was opened: for the log. Or NULL.
+    void (*mended)(void *ctx, const char *text);
+    // Everything up to that mark is durable. NULL: nobody waits.
+    void (*durable)(void *ctx, uint64_t lsn);
 } shoal_output_hooks_t;
 
 typedef struct shoal_outputs_config {
@@ -80,14 +90,18 @@ typedef struct shoal_outputs_config {
     uint64_t memory_bytes; // --memory-limit; 0: the default
     uint64_t spool_bytes;  // --spool-limit; 0: the default
     shoal_output_hooks_t hooks;
+    shoal_journal_t *journal; // borrowed until the end, not to be used after the first run; or NULL
+    uint64_t sync_delay_ms;   // for tests, as are all of these: see scribe.h
+    shoal_crash_t *crash;
 } shoal_outputs_config_t;
 
-// Starts the scribe with an empty spool.
+// Starts the scribe; with a journal its spool is what was there.
 //   as shoal_scribe_start()
 SHOAL_MUST_CHECK bool shoal_outputs_new(const shoal_outputs_config_t *config,
                                         shoal_outputs_t **ret_outputs, shoal_status_t *status);
 
-// Stops the scribe and removes the spool; all jobs' outputs were destroyed before.
+// Stops the scribe and closes the spool; all jobs' outputs were destroyed before. Without a journal
+// the spool is removed. Errands of the hub's that are still under way go to the hooks, not done.
 void shoal_outputs_destroy(shoal_outputs_t **outputs);
 
 // Readable when shoal_outputs_run() has something to do.
@@ -98,11 +112,22 @@ int shoal_outputs_fd(const shoal_outputs_t *outputs);
 // which a function below was called. Returns when to call it again at the latest.
 uint64_t shoal_outputs_run(shoal_outputs_t *outputs, uint64_t now_ms);
 
+// Hands a note to the scribe with the turn's other work, after all batches that came so far. The
+// hook `noted` gets it back.
+void shoal_outputs_note(shoal_outputs_t *outputs, shoal_journal_note_t *note);
+
+// The same for letters to be read, and the hook `letters`.
+void shoal_outputs_read_letters(shoal_outputs_t *outputs, shoal_letters_query_t *letters);
+
+// The spool, to walk through before the first run.
+shoal_spool_t *shoal_outputs_spool(shoal_outputs_t *outputs);
+
 typedef struct shoal_outputs_info {
     uint64_t memory_bytes; // payloads in memory
     uint64_t spool_bytes;  // on the disk
     uint64_t unwritten;    // batches on their way there; not those that memory keeps
     bool is_stalled;       // the disk takes nothing
+    uint64_t durable_lsn;  // of the last mark that is durable
 } shoal_outputs_info_t;
 shoal_outputs_info_t shoal_outputs_info(const shoal_outputs_t *outputs);
 

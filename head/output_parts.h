@@ -11,7 +11,6 @@
 #define SHOAL_HEAD_OUTPUT_PARTS_H
 
 #include "head/output.h"
-#include "head/scribe.h"
 
 // Doubly linked lists whose links stand in the structure.
 #define SHOAL_LIST_ADD(list, it, next_, prev_)                                                     \
@@ -153,6 +152,8 @@ struct shoal_outputs {
     shoal_payloads_t kept;    // oldest first
     uint64_t kept_bytes;      // as they will be on the disk
     uint64_t outstanding;     // credit of all drafts
+    uint64_t durable_lsn;
+    bool has_journal;
     bool is_stalled;
     size_t draft_count;
     shoal_draft_t *elder; // may use the reserve

@@ -122,7 +122,7 @@ shoal_payload_settle(shoal_outputs_t *outputs, shoal_payload_t *payload)
         payload->is_granted = true;
         shoal_draft_withhold(pack->draft, payload->errand.batch.payload.len);
     }
-    if (has_room && pack->output->bytes + pack->bytes <= SMALL_JOB_BYTES) {
+    if (has_room && !outputs->has_journal && pack->output->bytes + pack->bytes <= SMALL_JOB_BYTES) {
         keep(outputs, payload);
     } else {
         write_out(outputs, payload);

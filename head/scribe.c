@@ -2,17 +2,23 @@
 //
 // scribe.c - see scribe.h.
 //
-// The loop takes a list, works it off, and reports after each group of appends, so that the hub can
-// grant new bytes while the rest is being written.
+// The loop takes the lists that wait, works them off, and reports after each group of appends, so
+// that the hub can grant new bytes while the rest is being written; then it commits the notes.
+//
+// Of a stalled list everything but the first errand is there because of the order. A job that is
+// forgotten is the exception: its note goes ahead, as that makes room, and takes what the list has of
+// the same job with it.
 
 #include "head/scribe.h"
 
 #include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "proto/base/alloc.h"
 #include "proto/base/queue.h"
+#include "proto/record/writer.h"
 
 struct shoal_scribe {
     pthread_t thread;
@@ -20,12 +26,19 @@ struct shoal_scribe {
     shoal_queue_t *reports; // of shoal_scribe_report_t, to the hub
     // The thread's own:
     shoal_spool_t *spool;
+    shoal_journal_t *journal; // NULL: none
+    uint64_t sync_delay_ms;
+    shoal_crash_t *crash;
+    shoal_errands_t notes;   // of this group, not committed yet
     shoal_errands_t done;    // to be reported
-    shoal_errands_t stalled; // appends that wait for room
+    shoal_errands_t stalled; // appends and notes that wait for room
     uint64_t stalled_count;
+    uint64_t durable_lsn;
+    shoal_buffer_t entries; // scratch: entries that share a row
     shoal_status_t trouble;
-    bool has_changed; // the trouble began or ended since the last report
+    bool has_changed; // the trouble or the LSN has changed since the last report
     bool has_room;    // something was removed since the stalled ones were tried
+    bool is_lost;     // a sync has failed: nothing is written any more
 };
 
 void
@@ -50,6 +63,18 @@ shoal_errands_take(shoal_errands_t *errands)
     return errand;
 }
 
+static const shoal_journal_note_t *
+note_of(const shoal_errand_t *errand)
+{
+    return (const shoal_journal_note_t *)errand;
+}
+
+static shoal_letters_query_t *
+letters_of(shoal_errand_t *errand)
+{
+    return (shoal_letters_query_t *)errand;
+}
+
 // ---- the thread
 
 static void
@@ -61,13 +86,16 @@ report(shoal_scribe_t *scribe)
     shoal_scribe_report_t *message = shoal_alloc(sizeof(*message));
     message->errands = scribe->done;
     message->spool_bytes = shoal_spool_bytes(scribe->spool);
+    message->durable_lsn = scribe->durable_lsn;
     message->stalled = scribe->stalled_count;
     if (scribe->stalled_count > 0) {
         message->trouble = scribe->trouble;
     }
+    shoal_crash_here(scribe->crash, SHOAL_CRASH_REPORT_BEFORE);
     if (shoal_queue_put_wait(scribe->reports, message)) {
         scribe->done = (shoal_errands_t){NULL, NULL};
         scribe->has_changed = false;
+        shoal_crash_here(scribe->crash, SHOAL_CRASH_REPORT_AFTER);
     } else {
         free(message); // the hub has stopped us; stop() finds the errands where they are
     }
@@ -98,6 +126,7 @@ write_some(shoal_scribe_t *scribe, shoal_errands_t *work)
     }
     size_t written = 0;
     bool done = shoal_spool_append(scribe->spool, job, batches, count, &written, &scribe->trouble);
+    shoal_crash_here(scribe->crash, SHOAL_CRASH_SEGMENT_WRITTEN);
     for (size_t i = 0; i < count; i++) {
         if (i < written) {
             errands[i]->is_done = true;
@@ -110,30 +139,10 @@ write_some(shoal_scribe_t *scribe, shoal_errands_t *work)
     return done;
 }
 
-// Tries the stalled appends again, in order, until one fails.
-static void
-retry_stalled(shoal_scribe_t *scribe)
-{
-    scribe->has_room = false;
-    if (!scribe->stalled.first) {
-        return;
-    }
-    shoal_errands_t work = scribe->stalled;
-    scribe->stalled = (shoal_errands_t){NULL, NULL};
-    scribe->stalled_count = 0;
-    while (work.first && write_some(scribe, &work)) {
-    }
-    for (shoal_errand_t *errand; (errand = shoal_errands_take(&work)) != NULL;) {
-        stall(scribe, errand);
-    }
-    scribe->has_changed = true;
-    report(scribe);
-}
-
 static void
 do_append(shoal_scribe_t *scribe, shoal_errands_t *work)
 {
-    if (scribe->stalled.first) {
+    if (scribe->stalled.first || scribe->is_lost) {
         stall(scribe, shoal_errands_take(work)); // order is kept
     } else {
         (void)write_some(scribe, work);
@@ -165,53 +174,330 @@ do_release(shoal_scribe_t *scribe, shoal_errands_t *work)
     shoal_errands_add(&scribe->done, errand);
 }
 
+// Takes what is stalled of that job out of the list: it is not done, and nobody wants it any more.
 static void
-do_forget(shoal_scribe_t *scribe, shoal_errands_t *work)
+drop_stalled(shoal_scribe_t *scribe, uint64_t job)
 {
-    shoal_errand_t *errand = shoal_errands_take(work);
-    shoal_spool_forget(scribe->spool, errand->job);
     shoal_errands_t stalled = scribe->stalled;
     scribe->stalled = (shoal_errands_t){NULL, NULL};
     scribe->stalled_count = 0;
     for (shoal_errand_t *other; (other = shoal_errands_take(&stalled)) != NULL;) {
-        if (other->job == errand->job) {
-            shoal_errands_add(&scribe->done, other); // not done, and nobody wants it any more
+        bool is_mark =
+            other->kind == SHOAL_ERRAND_NOTE && note_of(other)->kind == SHOAL_JOURNAL_NOTE_MARK;
+        if (other->job == job && !is_mark) {
+            shoal_errands_add(&scribe->done, other);
         } else {
             stall(scribe, other);
         }
     }
     scribe->has_changed = true;
     scribe->has_room = true;
+}
+
+static void
+do_forget(shoal_scribe_t *scribe, shoal_errands_t *work)
+{
+    shoal_errand_t *errand = shoal_errands_take(work);
+    shoal_spool_forget(scribe->spool, errand->job);
+    drop_stalled(scribe, errand->job);
     errand->is_done = true;
     shoal_errands_add(&scribe->done, errand);
+}
+
+static bool
+add_letter(void *ctx, uint64_t number, shoal_slice_t body, shoal_status_t *status)
+{
+    (void)status;
+    shoal_letters_query_t *letters = ctx;
+    shoal_write_array(&letters->found, 2);
+    shoal_write_uint(&letters->found, number);
+    shoal_write_bin(&letters->found, body);
+    letters->count++;
+    return true;
+}
+
+static void
+do_letters(shoal_scribe_t *scribe, shoal_errands_t *work)
+{
+    shoal_errand_t *errand = shoal_errands_take(work);
+    shoal_letters_query_t *letters = letters_of(errand);
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    errand->is_done =
+        !scribe->journal ||
+        shoal_journal_read_letters(scribe->journal, errand->job, letters->first, letters->most,
+                                   letters->bytes_max, add_letter, letters, &status);
+    if (!errand->is_done) {
+        errand->failure = shoal_alloc(sizeof(*errand->failure));
+        *errand->failure = status;
+    }
+    shoal_errands_add(&scribe->done, errand);
+}
+
+// ---- notes
+
+// The entries of the notes at the head of `notes` that are of one job share a row. Takes them.
+static bool
+write_entries(shoal_scribe_t *scribe, const shoal_errand_t **notes)
+{
+    const shoal_errand_t *first = *notes;
+    const shoal_errand_t *it = first;
+    shoal_slice_t bytes = note_of(first)->bytes;
+    shoal_buffer_clear(&scribe->entries);
+    while (it && it->job == first->job && note_of(it)->kind == SHOAL_JOURNAL_NOTE_ENTRIES) {
+        shoal_slice_t more = note_of(it)->bytes;
+        if (it != first) {
+            if (scribe->entries.len == 0) {
+                shoal_buffer_append(&scribe->entries, bytes.ptr, bytes.len);
+            }
+            if (scribe->entries.len + more.len > SHOAL_JOURNAL_ROW_MAX) {
+                break;
+            }
+            shoal_buffer_append(&scribe->entries, more.ptr, more.len);
+        }
+        it = it->next;
+    }
+    if (scribe->entries.len > 0) {
+        bytes = shoal_buffer_slice(&scribe->entries);
+    }
+    *notes = it;
+    return shoal_journal_entries(scribe->journal, first->job, bytes, &scribe->trouble);
+}
+
+// Writes the note and moves *at behind it, or behind all that went with it.
+static bool
+write_note(shoal_scribe_t *scribe, const shoal_errand_t **at)
+{
+    const shoal_journal_note_t *note = note_of(*at);
+    uint64_t job = note->errand.job;
+    shoal_status_t *status = &scribe->trouble;
+    if (note->kind == SHOAL_JOURNAL_NOTE_ENTRIES) {
+        return write_entries(scribe, at);
+    }
+    *at = note->errand.next;
+    switch (note->kind) {
+    case SHOAL_JOURNAL_NOTE_JOB_OPEN:
+        return shoal_journal_job_open(scribe->journal, &note->row, status);
+    case SHOAL_JOURNAL_NOTE_JOB_END:
+        return shoal_journal_job_end(scribe->journal, &note->row, status);
+    case SHOAL_JOURNAL_NOTE_JOB_FORGET:
+        return shoal_journal_job_forget(scribe->journal, job, status);
+    case SHOAL_JOURNAL_NOTE_LETTER:
+        return shoal_journal_letter(scribe->journal, job, note->first, note->bytes, status);
+    case SHOAL_JOURNAL_NOTE_LETTERS_DROP:
+        return shoal_journal_letters_drop(scribe->journal, job, note->first, note->last, status);
+    case SHOAL_JOURNAL_NOTE_ENTRIES:
+    case SHOAL_JOURNAL_NOTE_MARK:
+    default: return true;
+    }
+}
+
+static void
+delay(const shoal_scribe_t *scribe)
+{
+    uint64_t ms = scribe->sync_delay_ms;
+    struct timespec time = {(time_t)(ms / 1000), (long)(ms % 1000 * 1000000)};
+    if (ms > 0) {
+        (void)nanosleep(&time, NULL);
+    }
+}
+
+// Makes what was appended last. A failure is for good: the disk may have dropped what it was given.
+static bool
+sync_spool(shoal_scribe_t *scribe)
+{
+    if (shoal_spool_unsynced(scribe->spool) == 0) {
+        return true;
+    }
+    delay(scribe);
+    if (!shoal_spool_sync(scribe->spool, &scribe->trouble)) {
+        scribe->is_lost = true;
+        return shoal_fail_while(&scribe->trouble, "start the head again, what it wrote last may be "
+                                                  "lost");
+    }
+    shoal_crash_here(scribe->crash, SHOAL_CRASH_SEGMENT_SYNCED);
+    return true;
+}
+
+// One transaction for the notes, and for how long the segments are.
+static bool
+transact(shoal_scribe_t *scribe, const shoal_errands_t *notes)
+{
+    shoal_journal_t *journal = scribe->journal;
+    bool done = shoal_journal_begin(journal, &scribe->trouble);
+    shoal_crash_here(scribe->crash, SHOAL_CRASH_COMMIT_BEGUN);
+    // Before the notes: one of them may forget the job.
+    done = done && shoal_spool_record(scribe->spool, &scribe->trouble);
+    for (const shoal_errand_t *at = notes->first; done && at;) {
+        done = write_note(scribe, &at);
+    }
+    shoal_crash_here(scribe->crash, SHOAL_CRASH_COMMIT_BEFORE);
+    delay(scribe);
+    done = done && shoal_journal_commit(journal, &scribe->trouble);
+    if (!done) {
+        shoal_journal_rollback(journal);
+        return false;
+    }
+    shoal_crash_here(scribe->crash, SHOAL_CRASH_COMMIT_AFTER);
+    shoal_spool_recorded(scribe->spool);
+    return true;
+}
+
+static void
+forget_files(shoal_scribe_t *scribe, uint64_t job)
+{
+    shoal_crash_here(scribe->crash, SHOAL_CRASH_FORGET_BEFORE);
+    shoal_spool_forget(scribe->spool, job);
+    shoal_crash_here(scribe->crash, SHOAL_CRASH_FORGET_AFTER);
+    drop_stalled(scribe, job);
+}
+
+// The notes are durable.
+static void
+finish_notes(shoal_scribe_t *scribe, shoal_errands_t *notes)
+{
+    for (shoal_errand_t *errand; (errand = shoal_errands_take(notes)) != NULL;) {
+        const shoal_journal_note_t *note = note_of(errand);
+        if (note->kind == SHOAL_JOURNAL_NOTE_JOB_FORGET) {
+            forget_files(scribe, errand->job);
+        } else if (note->kind == SHOAL_JOURNAL_NOTE_MARK) {
+            scribe->durable_lsn = note->lsn;
+            scribe->has_changed = true;
+        }
+        errand->is_done = true;
+        shoal_errands_add(&scribe->done, errand);
+    }
+}
+
+static bool
+has_work(const shoal_errands_t *notes)
+{
+    const shoal_errand_t *it = notes->first;
+    while (it && note_of(it)->kind == SHOAL_JOURNAL_NOTE_MARK) {
+        it = it->next;
+    }
+    return it;
+}
+
+// They come before everything that is stalled already.
+static void
+stall_notes(shoal_scribe_t *scribe)
+{
+    shoal_errands_t later = scribe->stalled;
+    scribe->stalled = (shoal_errands_t){NULL, NULL};
+    for (shoal_errand_t *it; (it = shoal_errands_take(&scribe->notes)) != NULL;) {
+        stall(scribe, it);
+    }
+    if (later.first) {
+        *(scribe->stalled.last ? &scribe->stalled.last->next : &scribe->stalled.first) =
+            later.first;
+        scribe->stalled.last = later.last;
+    }
+}
+
+// The end of a group: what was written is made to last, then its notes.
+static void
+commit(shoal_scribe_t *scribe)
+{
+    bool is_due = shoal_spool_unsynced(scribe->spool) >= SHOAL_SCRIBE_UNSYNCED;
+    bool has_notes = has_work(&scribe->notes);
+    bool done = !scribe->is_lost;
+    if (done && scribe->journal && (has_notes || is_due)) {
+        done = sync_spool(scribe) && (!has_notes || transact(scribe, &scribe->notes));
+    }
+    if (done) {
+        finish_notes(scribe, &scribe->notes);
+    } else {
+        stall_notes(scribe);
+    }
+}
+
+// A job that is forgotten makes room, so it need not wait for any. False: it must.
+static bool
+forget_ahead(shoal_scribe_t *scribe, shoal_errand_t *errand)
+{
+    shoal_errands_t alone = {NULL, NULL};
+    commit(scribe); // what came before it and was not stalled
+    shoal_errands_add(&alone, errand);
+    if (scribe->is_lost || !sync_spool(scribe) || !transact(scribe, &alone)) {
+        return false;
+    }
+    finish_notes(scribe, &alone);
+    return true;
+}
+
+static void
+do_note(shoal_scribe_t *scribe, shoal_errands_t *work)
+{
+    shoal_errand_t *errand = shoal_errands_take(work);
+    bool is_stalled = scribe->stalled.first || scribe->is_lost;
+    if (!is_stalled) {
+        shoal_errands_add(&scribe->notes, errand);
+    } else if (note_of(errand)->kind != SHOAL_JOURNAL_NOTE_JOB_FORGET ||
+               !forget_ahead(scribe, errand)) {
+        stall(scribe, errand);
+    }
 }
 
 // Each takes at least one errand from the head of the list.
 typedef void work_fn(shoal_scribe_t *scribe, shoal_errands_t *work);
 static work_fn *const works[] = {
-    [SHOAL_ERRAND_APPEND] = do_append,
-    [SHOAL_ERRAND_READ] = do_read,
-    [SHOAL_ERRAND_RELEASE] = do_release,
-    [SHOAL_ERRAND_FORGET] = do_forget,
+    [SHOAL_ERRAND_APPEND] = do_append,   [SHOAL_ERRAND_READ] = do_read,
+    [SHOAL_ERRAND_RELEASE] = do_release, [SHOAL_ERRAND_FORGET] = do_forget,
+    [SHOAL_ERRAND_NOTE] = do_note,       [SHOAL_ERRAND_LETTERS] = do_letters,
 };
+
+// Tries what is stalled again, in order, until something fails.
+static void
+retry_stalled(shoal_scribe_t *scribe)
+{
+    scribe->has_room = false;
+    if (!scribe->stalled.first || scribe->is_lost) {
+        return;
+    }
+    shoal_errands_t work = scribe->stalled;
+    scribe->stalled = (shoal_errands_t){NULL, NULL};
+    scribe->stalled_count = 0;
+    while (work.first) {
+        works[work.first->kind](scribe, &work);
+    }
+    commit(scribe);
+    scribe->has_changed = true;
+    report(scribe);
+}
+
+// Without a journal nothing is lost that would not be lost anyway.
+static bool
+is_over(shoal_scribe_t *scribe)
+{
+    return !scribe->journal && shoal_queue_is_closed(scribe->lists);
+}
+
+static void
+work_off(shoal_scribe_t *scribe, shoal_errands_t *list)
+{
+    while (list->first && !is_over(scribe)) {
+        works[list->first->kind](scribe, list);
+    }
+    for (shoal_errand_t *left; (left = shoal_errands_take(list)) != NULL;) {
+        shoal_errands_add(&scribe->done, left);
+    }
+    free(list);
+}
 
 static void *
 run(void *ctx)
 {
     shoal_scribe_t *scribe = ctx;
-    while (!shoal_queue_is_closed(scribe->lists)) {
+    for (bool is_closed = false; !is_closed;) {
+        is_closed = shoal_queue_is_closed(scribe->lists);
         uint64_t wait_ms = scribe->stalled.first ? SHOAL_SCRIBE_RETRY_MS : SHOAL_TIME_NEVER;
         shoal_errands_t *list = shoal_queue_take_wait(scribe->lists, wait_ms);
-        while (list && list->first && !shoal_queue_is_closed(scribe->lists)) {
-            works[list->first->kind](scribe, list);
+        bool is_due = !list;
+        for (; list; list = shoal_queue_take(scribe->lists)) {
+            work_off(scribe, list);
         }
-        bool is_due = !list || scribe->has_room;
-        if (list) {
-            for (shoal_errand_t *left; (left = shoal_errands_take(list)) != NULL;) {
-                shoal_errands_add(&scribe->done, left); // only when we are being stopped
-            }
-            free(list);
-        }
+        commit(scribe);
+        is_due = is_due || scribe->has_room;
         report(scribe);
         if (is_due) {
             retry_stalled(scribe);
@@ -225,18 +511,22 @@ run(void *ctx)
 static void
 scribe_free(shoal_scribe_t *scribe)
 {
-    shoal_spool_destroy(&scribe->spool);
+    shoal_spool_close(&scribe->spool);
+    shoal_buffer_fini(&scribe->entries);
     shoal_queue_destroy(&scribe->lists);
     shoal_queue_destroy(&scribe->reports);
     free(scribe);
 }
 
 bool
-shoal_scribe_start(const shoal_spool_config_t *config, shoal_scribe_t **ret_scribe,
+shoal_scribe_start(const shoal_scribe_config_t *config, shoal_scribe_t **ret_scribe,
                    shoal_status_t *status)
 {
     shoal_scribe_t *scribe = shoal_alloc(sizeof(*scribe));
-    bool done = shoal_spool_new(config, &scribe->spool, status) &&
+    scribe->journal = config->spool.journal;
+    scribe->sync_delay_ms = config->sync_delay_ms;
+    scribe->crash = config->crash;
+    bool done = shoal_spool_open(&config->spool, &scribe->spool, status) &&
                 shoal_queue_new(SHOAL_SCRIBE_LISTS_MAX, NULL, &scribe->lists, status) &&
                 shoal_queue_new(SHOAL_SCRIBE_LISTS_MAX, NULL, &scribe->reports, status);
     if (done) {
@@ -249,6 +539,12 @@ shoal_scribe_start(const shoal_spool_config_t *config, shoal_scribe_t **ret_scri
     }
     *ret_scribe = scribe;
     return true;
+}
+
+shoal_spool_t *
+shoal_scribe_spool(shoal_scribe_t *scribe)
+{
+    return scribe->spool;
 }
 
 static void

@@ -22,7 +22,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -30,8 +29,8 @@
 
 #include "proto/base/alloc.h"
 
-#define LOCK_NAME      "spool.lock"
-#define NAME_BYTES     64 // of a segment's file
+#define NAME_BYTES     64    // of a segment's file
+#define WALK_BYTES     16384 // read at once: many headers, where batches are small
 #define AT_LENGTH      4
 #define AT_JOB         8
 #define AT_CALL        16
@@ -118,28 +117,38 @@ segment_open(shoal_folder_t *folder, shoal_segment_t *segment, bool is_new, shoa
     return true;
 }
 
-// *at moves behind the digits; false: there are none.
+// Reads the digits at *at, which moves behind them; false: there are none, or too many.
 static bool
-skip_digits(const char **at)
+read_number(const char **at, uint64_t max, uint64_t *ret_number)
 {
-    size_t len = strspn(*at, "0123456789");
-    *at += len;
-    return len > 0;
+    uint64_t number = 0;
+    const char *first = *at;
+    for (; **at >= '0' && **at <= '9'; (*at)++) {
+        number = number * 10 + (uint64_t)(**at - '0');
+        if (number > max) {
+            return false;
+        }
+    }
+    *ret_number = number;
+    return *at > first;
 }
 
-// spool-<digits>-<digits>.seg
+// spool-<job>-<number>.seg
 static bool
-is_segment_name(const char *name)
+read_name(const char *name, uint64_t *ret_job, uint32_t *ret_number)
 {
-    if (strncmp(name, "spool-", 6) != 0) {
+    uint64_t number = 0;
+    const char *at = name + 6;
+    if (strncmp(name, "spool-", 6) != 0 || !read_number(&at, UINT64_MAX / 16, ret_job) ||
+        *at++ != '-' || !read_number(&at, UINT32_MAX, &number) || strcmp(at, ".seg") != 0) {
         return false;
     }
-    const char *at = name + 6;
-    return skip_digits(&at) && *at++ == '-' && skip_digits(&at) && strcmp(at, ".seg") == 0;
+    *ret_number = (uint32_t)number;
+    return true;
 }
 
-static bool
-remove_old_segments(shoal_folder_t *folder, shoal_status_t *status)
+bool
+shoal_folder_each(shoal_folder_t *folder, shoal_folder_fn *fn, void *ctx, shoal_status_t *status)
 {
     DIR *directory = opendir(folder->directory);
     if (!directory) {
@@ -149,38 +158,59 @@ remove_old_segments(shoal_folder_t *folder, shoal_status_t *status)
     bool done = true;
     // readdir() is safe here: the stream is ours alone.
     for (struct dirent *entry; done && (entry = readdir(directory)) != NULL;) { // NOLINT
-        if (is_segment_name(entry->d_name) &&
-            unlinkat(folder->directory_fd, entry->d_name, 0) != 0) {
-            done = shoal_fail_errno(status, errno, "could not remove the old segment \"%s/%s\"",
-                                    folder->directory, entry->d_name);
+        uint64_t job = 0;
+        uint32_t number = 0;
+        struct stat about;
+        if (!read_name(entry->d_name, &job, &number)) {
+            continue;
+        }
+        if (fstatat(folder->directory_fd, entry->d_name, &about, AT_SYMLINK_NOFOLLOW) != 0) {
+            done = shoal_fail_errno(status, errno, "could not look at \"%s/%s\"", folder->directory,
+                                    entry->d_name);
+        } else {
+            done = fn(ctx, job, number, (uint64_t)about.st_size, status);
         }
     }
     (void)closedir(directory);
     return done;
 }
 
-// Two heads in one folder would remove each other's segments.
-static bool
-lock_folder(shoal_folder_t *folder, shoal_status_t *status)
+bool
+shoal_folder_remove(shoal_folder_t *folder, uint64_t job, uint32_t number, shoal_status_t *status)
 {
-    folder->lock_fd =
-        openat(folder->directory_fd, LOCK_NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (folder->lock_fd < 0) {
-        return shoal_fail_errno(status, errno, "could not make \"%s/%s\"", folder->directory,
-                                LOCK_NAME);
+    char name[NAME_BYTES];
+    name_of(job, number, name);
+    return unlinkat(folder->directory_fd, name, 0) == 0 ||
+           shoal_fail_errno(status, errno, "could not remove the old segment \"%s/%s\"",
+                            folder->directory, name);
+}
+
+bool
+shoal_folder_cut(shoal_folder_t *folder, uint64_t job, uint32_t number, uint64_t bytes,
+                 shoal_status_t *status)
+{
+    char name[NAME_BYTES];
+    name_of(job, number, name);
+    int fd = openat(folder->directory_fd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    bool done = fd >= 0 && ftruncate(fd, (off_t)bytes) == 0;
+    if (!done) {
+        (void)shoal_fail_errno(status, errno, "could not cut \"%s/%s\"", folder->directory, name);
     }
-    struct stat ours;
-    struct stat named;
-    // A head that ends removes the file: the lock of a removed file locks nothing.
-    if (flock(folder->lock_fd, LOCK_EX | LOCK_NB) == 0 && fstat(folder->lock_fd, &ours) == 0 &&
-        fstatat(folder->directory_fd, LOCK_NAME, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
-        ours.st_ino == named.st_ino) {
-        return true;
+    if (fd >= 0) {
+        (void)close(fd);
     }
-    (void)close(folder->lock_fd);
-    folder->lock_fd = -1;
-    return shoal_fail(status, SHOAL_EXISTS, "the state directory \"%s\" is used by another head",
-                      folder->directory);
+    return done;
+}
+
+bool
+shoal_folder_sync(shoal_folder_t *folder, shoal_status_t *status)
+{
+    if (folder->has_new && fsync(folder->directory_fd) != 0) {
+        return shoal_fail_errno(status, errno, "could not sync the directory \"%s\"",
+                                folder->directory);
+    }
+    folder->has_new = false;
+    return true;
 }
 
 bool
@@ -191,13 +221,7 @@ shoal_folder_open(const char *directory, shoal_folder_t *ret_folder, shoal_statu
         return shoal_fail_errno(status, errno, "could not open the spool's directory \"%s\"",
                                 directory);
     }
-    shoal_folder_t folder = {
-        .directory = shoal_strdup(directory), .directory_fd = fd, .lock_fd = -1};
-    if (!lock_folder(&folder, status) || !remove_old_segments(&folder, status)) {
-        shoal_folder_close(&folder);
-        return false;
-    }
-    *ret_folder = folder;
+    *ret_folder = (shoal_folder_t){.directory = shoal_strdup(directory), .directory_fd = fd};
     return true;
 }
 
@@ -205,28 +229,41 @@ void
 shoal_folder_close(shoal_folder_t *folder)
 {
     assert(folder->open_count == 0);
-    if (folder->lock_fd >= 0) {
-        (void)unlinkat(folder->directory_fd, LOCK_NAME, 0);
-        (void)close(folder->lock_fd);
-    }
     (void)close(folder->directory_fd);
     free(folder->directory);
+}
+
+static shoal_segment_t *
+segment_new(uint64_t job, uint32_t number)
+{
+    shoal_segment_t *segment = shoal_alloc(sizeof(*segment));
+    segment->job = job;
+    segment->number = number;
+    segment->fd = -1;
+    return segment;
 }
 
 bool
 shoal_segment_new(shoal_folder_t *folder, uint64_t job, uint32_t number,
                   shoal_segment_t **ret_segment, shoal_status_t *status)
 {
-    shoal_segment_t *segment = shoal_alloc(sizeof(*segment));
-    segment->job = job;
-    segment->number = number;
-    segment->fd = -1;
+    shoal_segment_t *segment = segment_new(job, number);
     if (!segment_open(folder, segment, true, status)) {
         free(segment);
         return false;
     }
+    folder->has_new = true;
     *ret_segment = segment;
     return true;
+}
+
+shoal_segment_t *
+shoal_segment_found(uint64_t job, uint32_t number, uint32_t bytes)
+{
+    shoal_segment_t *segment = segment_new(job, number);
+    segment->bytes = bytes;
+    segment->recorded = bytes;
+    return segment;
 }
 
 void
@@ -236,6 +273,14 @@ shoal_segment_remove(shoal_folder_t *folder, shoal_segment_t **segment)
     name_of((*segment)->job, (*segment)->number, name);
     segment_close(folder, *segment);
     (void)unlinkat(folder->directory_fd, name, 0); // if it stays, the next start removes it
+    free(*segment);
+    *segment = NULL;
+}
+
+void
+shoal_segment_destroy(shoal_folder_t *folder, shoal_segment_t **segment)
+{
+    segment_close(folder, *segment);
     free(*segment);
     *segment = NULL;
 }
@@ -332,6 +377,13 @@ shoal_segment_write(shoal_folder_t *folder, shoal_segment_t *segment,
     return *ret_written > 0 || fail_disk(folder, segment, "write to", error, status);
 }
 
+bool
+shoal_segment_sync(shoal_folder_t *folder, shoal_segment_t *segment, shoal_status_t *status)
+{
+    return segment_open(folder, segment, false, status) &&
+           (fdatasync(segment->fd) == 0 || fail_disk(folder, segment, "sync", errno, status));
+}
+
 // ---- reading
 
 static uint32_t
@@ -350,10 +402,9 @@ get_64(const unsigned char *at)
     return le64toh(value);
 }
 
-// What is wrong with the batch, or NULL.
+// What is wrong with the header, or NULL.
 static const char *
-find_fault(uint64_t job, shoal_spool_place_t place, const unsigned char *header,
-           const void *payload)
+find_header_fault(uint64_t job, const unsigned char *header)
 {
     if (memcmp(header, magic, sizeof(magic)) != 0) {
         return "no batch starts there";
@@ -361,13 +412,35 @@ find_fault(uint64_t job, shoal_spool_place_t place, const unsigned char *header,
     if (get_64(header + AT_HEADER_SUM) != XXH3_64bits(header, AT_HEADER_SUM)) {
         return "the header's checksum is wrong";
     }
-    if (get_32(header + AT_LENGTH) != place.length || get_64(header + AT_JOB) != job) {
+    return get_64(header + AT_JOB) != job ? "another job's batch is there" : NULL;
+}
+
+// What is wrong with the batch, or NULL.
+static const char *
+find_fault(uint64_t job, shoal_spool_place_t place, const unsigned char *header,
+           const void *payload)
+{
+    const char *fault = find_header_fault(job, header);
+    if (fault) {
+        return fault;
+    }
+    if (get_32(header + AT_LENGTH) != place.length) {
         return "another batch is there";
     }
     if (get_64(header + AT_PAYLOAD_SUM) != XXH3_64bits(payload, place.length)) {
         return "the payload's checksum is wrong";
     }
     return NULL;
+}
+
+static bool
+fail_damaged(const shoal_folder_t *folder, const shoal_segment_t *segment, uint32_t offset,
+             const char *fault, shoal_status_t *status)
+{
+    char name[NAME_BYTES];
+    name_of(segment->job, segment->number, name);
+    return shoal_fail_as(status, SHOAL_FATAL, SHOAL_IO, "the spool is damaged: \"%s/%s\" at %u: %s",
+                         folder->directory, name, offset, fault);
 }
 
 static bool
@@ -389,12 +462,7 @@ read_batch(const shoal_folder_t *folder, const shoal_segment_t *segment, shoal_s
     const char *fault = (size_t)got == sizeof(header) + place.length
                             ? find_fault(segment->job, place, header, zmq_msg_data(message))
                             : "the file is too short";
-    if (fault) {
-        return shoal_fail_as(status, SHOAL_FATAL, SHOAL_IO,
-                             "the spool is damaged: \"%s/%s\" at %u: %s", folder->directory, name,
-                             place.offset, fault);
-    }
-    return true;
+    return !fault || fail_damaged(folder, segment, place.offset, fault, status);
 }
 
 bool
@@ -414,6 +482,80 @@ shoal_segment_read(shoal_folder_t *folder, shoal_segment_t *segment, shoal_spool
         return false;
     }
     *ret_payload = message;
+    return true;
+}
+
+// Part of a file, to walk through its headers.
+typedef struct window {
+    unsigned char bytes[WALK_BYTES];
+    uint32_t first; // offset in the file
+    uint32_t len;
+} window_t;
+
+// The header at that offset, or NULL: the file ends before its end, or (see errno) cannot be read.
+static const unsigned char *
+window_header(window_t *window, const shoal_segment_t *segment, uint32_t offset)
+{
+    bool is_in =
+        offset >= window->first && offset + SHOAL_SPOOL_HEADER_BYTES <= window->first + window->len;
+    if (!is_in) {
+        ssize_t got = 0;
+        do {
+            got = pread(segment->fd, window->bytes, WALK_BYTES, (off_t)offset);
+        } while (got < 0 && errno == EINTR);
+        window->first = offset;
+        window->len = got > 0 ? (uint32_t)got : 0;
+        if (got < SHOAL_SPOOL_HEADER_BYTES) {
+            errno = got < 0 ? errno : 0;
+            return NULL;
+        }
+    }
+    return window->bytes + (offset - window->first);
+}
+
+static shoal_spool_batch_t
+batch_of(const shoal_segment_t *segment, uint32_t offset, const unsigned char *header)
+{
+    return (shoal_spool_batch_t){
+        .call = get_64(header + AT_CALL),
+        .seq = get_64(header + AT_SEQ),
+        .attempt = get_32(header + AT_ATTEMPT),
+        .records = get_32(header + AT_RECORDS),
+        .place = {segment->number, offset, get_32(header + AT_LENGTH)},
+    };
+}
+
+bool
+shoal_segment_walk(shoal_folder_t *folder, shoal_segment_t *segment, shoal_spool_walk_fn *fn,
+                   void *ctx, shoal_status_t *status)
+{
+    if (!segment_open(folder, segment, false, status)) {
+        return false;
+    }
+    window_t window = {.len = 0};
+    segment->wanted = 0;
+    for (uint64_t at = 0; at < segment->recorded;) {
+        uint32_t offset = (uint32_t)at;
+        const unsigned char *header = window_header(&window, segment, offset);
+        if (!header && errno != 0) {
+            return fail_disk(folder, segment, "read", errno, status);
+        }
+        const char *fault =
+            header ? find_header_fault(segment->job, header) : "the file is too short";
+        if (fault) {
+            return fail_damaged(folder, segment, offset, fault, status);
+        }
+        shoal_spool_batch_t batch = batch_of(segment, offset, header);
+        at += SHOAL_SPOOL_HEADER_BYTES + (uint64_t)batch.place.length;
+        if (at > segment->recorded) {
+            return fail_damaged(folder, segment, offset, "the batch goes beyond the file's end",
+                                status);
+        }
+        segment->wanted++;
+        if (!fn(ctx, &batch, status)) {
+            return false;
+        }
+    }
     return true;
 }
 

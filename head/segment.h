@@ -16,10 +16,14 @@ typedef struct shoal_segment shoal_segment_t;
 struct shoal_segment {
     uint64_t job;
     uint32_t number;
-    uint32_t bytes;         // whole batches in the file
-    uint32_t holes;         // bytes of it that were given back to the disk
-    uint32_t wanted;        // batches that were not released
-    int fd;                 // -1: not open
+    uint32_t bytes;    // whole batches in the file
+    uint32_t holes;    // bytes of it that were given back to the disk
+    uint32_t wanted;   // batches that were not released
+    uint32_t recorded; // bytes that the journal knows to be on the disk
+    int fd;            // -1: not open
+    bool is_dirty;     // in the spool's list of those that the disk or the journal lacks
+    shoal_segment_t *next_dirty;
+    shoal_segment_t *prev_dirty;
     shoal_segment_t *newer; // in the list of open ones
     shoal_segment_t *older;
 };
@@ -27,25 +31,43 @@ struct shoal_segment {
 typedef struct shoal_folder {
     char *directory;
     int directory_fd;
-    int lock_fd; // -1: not locked yet
+    bool has_new; // files were made that the directory on the disk may not have
     size_t open_count;
     shoal_segment_t *newest; // used last of the open ones
     shoal_segment_t *oldest;
 } shoal_folder_t;
 
-// Opens the directory, locks it against other heads and removes the segments of an earlier one.
-//   SHOAL_EXISTS                           another head uses it
-//   SHOAL_NOT_FOUND SHOAL_DENIED SHOAL_IO  it cannot be read or cleaned
+// Opens the directory.
+//   SHOAL_NOT_FOUND SHOAL_DENIED SHOAL_IO  it cannot be read
 SHOAL_MUST_CHECK bool shoal_folder_open(const char *directory, shoal_folder_t *ret_folder,
                                         shoal_status_t *status);
-void shoal_folder_close(shoal_folder_t *folder); // all segments were removed before
+void shoal_folder_close(shoal_folder_t *folder); // all segments were closed or removed before
+
+// Calls `fn` for each segment file that is there.
+typedef bool shoal_folder_fn(void *ctx, uint64_t job, uint32_t number, uint64_t bytes,
+                             shoal_status_t *status);
+SHOAL_MUST_CHECK bool shoal_folder_each(shoal_folder_t *folder, shoal_folder_fn *fn, void *ctx,
+                                        shoal_status_t *status);
+
+// Removes a segment file that nobody has as a segment, or makes it that short.
+SHOAL_MUST_CHECK bool shoal_folder_remove(shoal_folder_t *folder, uint64_t job, uint32_t number,
+                                          shoal_status_t *status);
+SHOAL_MUST_CHECK bool shoal_folder_cut(shoal_folder_t *folder, uint64_t job, uint32_t number,
+                                       uint64_t bytes, shoal_status_t *status);
+
+// Makes new files' names last.
+SHOAL_MUST_CHECK bool shoal_folder_sync(shoal_folder_t *folder, shoal_status_t *status);
 
 // Makes the file of a segment.
 //   SHOAL_LIMIT  the disk is full (transient)
 //   SHOAL_IO     it cannot be made
 SHOAL_MUST_CHECK bool shoal_segment_new(shoal_folder_t *folder, uint64_t job, uint32_t number,
                                         shoal_segment_t **ret_segment, shoal_status_t *status);
-void shoal_segment_remove(shoal_folder_t *folder, shoal_segment_t **segment); // file and all
+// One whose file is there.
+shoal_segment_t *shoal_segment_found(uint64_t job, uint32_t number, uint32_t bytes);
+
+void shoal_segment_remove(shoal_folder_t *folder, shoal_segment_t **segment);  // file and all
+void shoal_segment_destroy(shoal_folder_t *folder, shoal_segment_t **segment); // the file stays
 
 // What a batch takes in a file.
 uint32_t shoal_segment_room(const shoal_spool_batch_t *batch);
@@ -62,6 +84,17 @@ SHOAL_MUST_CHECK bool shoal_segment_write(shoal_folder_t *folder, shoal_segment_
 //   SHOAL_IO  cannot be read, shorter than it was, or a checksum is wrong: file and offset are named
 SHOAL_MUST_CHECK bool shoal_segment_read(shoal_folder_t *folder, shoal_segment_t *segment,
                                          shoal_spool_place_t place, zmq_msg_t *ret_payload,
+                                         shoal_status_t *status);
+
+// Makes what was written last.
+SHOAL_MUST_CHECK bool shoal_segment_sync(shoal_folder_t *folder, shoal_segment_t *segment,
+                                         shoal_status_t *status);
+
+// Calls `fn` for each batch up to `recorded`, reading headers only, and counts them as wanted. Their
+// payload is empty.
+//   SHOAL_IO  a header is not what was written: file and offset are named; or it cannot be read
+SHOAL_MUST_CHECK bool shoal_segment_walk(shoal_folder_t *folder, shoal_segment_t *segment,
+                                         shoal_spool_walk_fn *fn, void *ctx,
                                          shoal_status_t *status);
 
 // Gives a payload's room back to the disk and returns how much; 0 if the file system cannot. The

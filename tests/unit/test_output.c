@@ -9,6 +9,7 @@
 #include "proto/base/buffer.h"
 #include "proto/base/clock.h"
 #include "tests/support/folder.h"
+#include "tests/support/full_spool.h"
 
 #define DEADLINE_MS 10000
 #define PEERS       3
@@ -548,12 +549,13 @@ static void
 a_disk_that_takes_nothing_is_told_and_recovers(void)
 {
     bed_t bed;
-    setup(&bed, /*memory_bytes=*/1, /*spool_bytes=*/200000);
+    setup(&bed, /*memory_bytes=*/1, 0);
+    atomic_store(&full_spool_room, 200000);
     shoal_output_t *full = shoal_output_new(bed.outputs, 1, true);
     shoal_output_t *other = shoal_output_new(bed.outputs, 2, true);
     owner_t owner = {0};
     shoal_draft_t *draft = draft_of(full, &owner);
-    append(draft, "a", 150000); // within its credit; the next one overdraws it
+    append(draft, "a", 150000);
     append(draft, "b", 100000);
     RUN_UNTIL(&bed, shoal_outputs_info(bed.outputs).is_stalled);
     CHECK(bed.disk.code == SHOAL_LIMIT && bed.disk_calls == 1);
@@ -566,6 +568,7 @@ a_disk_that_takes_nothing_is_told_and_recovers(void)
     (void)shoal_draft_commit(&draft); // visible at once, though half of it is in memory only
     (void)shoal_output_subscribe(full, &bed.peers[0], 1, 1000000);
     RUN_UNTIL(&bed, bed.peers[0].pieces == 2);
+    atomic_store(&full_spool_room, INT64_MAX);
     shoal_output_destroy(&full);
     RUN_UNTIL(&bed, !shoal_outputs_info(bed.outputs).is_stalled && is_settled(&bed));
     CHECK(bed.disk.code == SHOAL_OK && bed.disk_calls == 2);

@@ -8,6 +8,7 @@
 #include "proto/base/alloc.h"
 #include "proto/base/clock.h"
 #include "tests/support/folder.h"
+#include "tests/support/full_spool.h"
 
 #define DEADLINE_MS 10000
 
@@ -22,11 +23,12 @@ typedef struct {
 } bed_t;
 
 static void
-setup(bed_t *bed, uint64_t limit_bytes)
+setup(bed_t *bed, long long room_bytes) // 0: the disk is large
 {
     *bed = (bed_t){.folder = folder_new()};
+    atomic_store(&full_spool_room, room_bytes ? room_bytes : INT64_MAX);
     shoal_status_t status = SHOAL_STATUS_INIT;
-    shoal_spool_config_t config = {.directory = bed->folder.path, .limit_bytes = limit_bytes};
+    shoal_scribe_config_t config = {.spool = {.directory = bed->folder.path}};
     CHECK_OK(shoal_scribe_start(&config, &bed->scribe, &status), status);
 }
 
@@ -142,7 +144,7 @@ static void
 a_full_disk_stalls_appends_until_there_is_room(void)
 {
     bed_t bed;
-    setup(&bed, /*limit_bytes=*/2 * (SHOAL_SPOOL_HEADER_BYTES + 4));
+    setup(&bed, /*room_bytes=*/2 * (SHOAL_SPOOL_HEADER_BYTES + 4));
     shoal_errands_t list = {NULL, NULL};
     shoal_errand_t *kept = add(&list, SHOAL_ERRAND_APPEND, 1, "kept");
     (void)add(&list, SHOAL_ERRAND_APPEND, 2, "gone");
@@ -151,7 +153,7 @@ a_full_disk_stalls_appends_until_there_is_room(void)
     CHECK(shoal_scribe_send(bed.scribe, &list));
     wait_for(&bed, 2, 2);
     CHECK(bed.trouble.code == SHOAL_LIMIT);
-    CHECK_SAYS(bed.trouble.text, "limit");
+    CHECK_SAYS(bed.trouble.text, "spool-1-1.seg");
 
     // Reads go on meanwhile.
     shoal_errand_t *read = add(&list, SHOAL_ERRAND_READ, 1, NULL);
@@ -161,12 +163,14 @@ a_full_disk_stalls_appends_until_there_is_room(void)
     CHECK(read->is_done && !late->is_done);
 
     // Job 2's room goes to the first in line.
+    atomic_fetch_add(&full_spool_room, SHOAL_SPOOL_HEADER_BYTES + 4);
     (void)add(&list, SHOAL_ERRAND_FORGET, 2, NULL);
     CHECK(shoal_scribe_send(bed.scribe, &list));
     wait_for(&bed, 5, 1);
     CHECK(late->is_done && !last->is_done);
 
     // A release makes room as well.
+    atomic_fetch_add(&full_spool_room, 2 * (SHOAL_SPOOL_HEADER_BYTES + 4));
     (void)add(&list, SHOAL_ERRAND_RELEASE, 1, NULL);
     list.last->batch.place = kept->batch.place;
     (void)add(&list, SHOAL_ERRAND_RELEASE, 1, NULL);
@@ -181,7 +185,7 @@ static void
 a_forgotten_jobs_stalled_appends_come_back_undone(void)
 {
     bed_t bed;
-    setup(&bed, /*limit_bytes=*/10);
+    setup(&bed, /*room_bytes=*/10);
     shoal_errands_t list = {NULL, NULL};
     shoal_errand_t *append = add(&list, SHOAL_ERRAND_APPEND, 1, "too much");
     shoal_errand_t *other = add(&list, SHOAL_ERRAND_APPEND, 2, "too much");
