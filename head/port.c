@@ -183,6 +183,13 @@ hook_disk(void *ctx, const shoal_status_t *why)
 }
 
 static void
+hook_mended(void *ctx, const char *text)
+{
+    const shoal_hub_t *hub = ctx;
+    shoal_log(hub->log, SHOAL_LOG_WARN, "SPOOL-MENDED", "reason=\"%s\"", text);
+}
+
+static void
 hook_waits(void *ctx, uint64_t number, bool is_waiting)
 {
     (void)is_waiting; // the event asks for itself
@@ -204,6 +211,13 @@ shoal_output_hooks_t
 shoal_hub_hooks(shoal_hub_t *hub)
 {
     return (shoal_output_hooks_t){
-        hub,       hook_grant, shoal_watch_piece, shoal_watch_end, shoal_watch_failed,
-        hook_disk, hook_waits};
+        .ctx = hub,
+        .grant = hook_grant,
+        .piece = shoal_watch_piece,
+        .end = shoal_watch_end,
+        .failed = shoal_watch_failed,
+        .disk = hook_disk,
+        .waits = hook_waits,
+        .mended = hook_mended,
+    };
 }
