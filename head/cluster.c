@@ -61,6 +61,7 @@ shoal_cluster_destroy(shoal_cluster_t **cluster)
     shoal_scheduler_destroy(&(*cluster)->scheduler);
     shoal_registry_destroy(&(*cluster)->registry);
     shoal_buffer_fini(&(*cluster)->args);
+    free((*cluster)->alone);
     free(*cluster);
     *cluster = NULL;
 }

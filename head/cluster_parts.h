@@ -3,7 +3,8 @@
 // cluster_parts.h - what the files of the cluster share: its structure and the calls between them.
 //
 // cluster.c has the attempts and the ends of jobs, joining.c the workers that come and go, stream.c
-// what they send, jobs.c what clients submit, turn.c what is started. Nobody else includes this.
+// what they send, jobs.c what clients submit, turn.c what is started, alone.c what is started
+// alone. Nobody else includes this.
 //
 // Threads: the hub's.  Logging: none.
 
@@ -13,6 +14,8 @@
 #include "head/cluster.h"
 #include "head/delay.h"
 #include "head/names.h"
+
+typedef struct shoal_alone shoal_alone_t; // a shard that waits for a worker of its own
 
 struct shoal_cluster {
     shoal_cluster_config_t config;
@@ -28,6 +31,10 @@ struct shoal_cluster {
     size_t job_count;
     size_t spec_bytes;
     size_t disk_waiters; // jobs with needs_disk
+    shoal_alone_t *alone;
+    size_t alone_count;
+    size_t alone_size;
+    uint64_t alone_ms;   // when workers are looked for again
     uint64_t chance;     // state of the generator
     shoal_buffer_t args; // scratch
 };
@@ -51,6 +58,19 @@ void shoal_cluster_settle(shoal_cluster_t *cluster, shoal_job_t *job, uint64_t n
 
 // Ends a job that is over: cancels what runs, writes the summary, tells the workers.
 void shoal_cluster_end_job(shoal_cluster_t *cluster, shoal_job_t *job, uint64_t now_ms);
+
+// Starts an attempt of a shard that is READY and out of its list, or DELAYED.
+void shoal_cluster_start(shoal_cluster_t *cluster, const shoal_choice_t *choice, uint64_t now_ms);
+
+// A shard that is READY and out of its list waits until it can run alone.
+void shoal_cluster_set_aside(shoal_cluster_t *cluster, shoal_job_t *job, uint32_t shard);
+
+// Starts those that can, finds workers for others; due at shoal_cluster_next_alone().
+void shoal_cluster_run_alone(shoal_cluster_t *cluster, uint64_t now_ms);
+uint64_t shoal_cluster_next_alone(const shoal_cluster_t *cluster);
+
+// The worker is not kept for a shard any more.
+void shoal_cluster_leave_alone(shoal_cluster_t *cluster, const shoal_worker_t *worker);
 
 void shoal_cluster_changed(shoal_cluster_t *cluster, shoal_job_t *job, bool is_urgent);
 

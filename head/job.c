@@ -203,18 +203,22 @@ shoal_job_shard_failed(shoal_job_t *job, uint32_t index, shoal_end_t end, const 
 }
 
 bool
-shoal_job_shard_crashed(shoal_job_t *job, uint32_t index, const shoal_status_t *why,
+shoal_job_shard_crashed(shoal_job_t *job, uint32_t index, bool was_alone, const shoal_status_t *why,
                         const char *worker)
 {
     shoal_shard_t *shard = shoal_backlog_at(job->backlog, index);
-    assert(shard && shard->state != SHOAL_SHARD_RUNNING);
-    if (shard->state != SHOAL_SHARD_READY && shard->state != SHOAL_SHARD_DELAYED) {
+    assert(shard);
+    if (shard->state != SHOAL_SHARD_READY && shard->state != SHOAL_SHARD_DELAYED &&
+        shard->state != SHOAL_SHARD_RUNNING) {
         return false; // it came to an end meanwhile
     }
-    shard->crashes++;
-    if (shard->crashes < SHOAL_CRASHES_MAX) {
+    if (!was_alone) {
+        if (shard->crashes < SHOAL_CRASHES_MAX) {
+            shard->crashes++;
+        }
         return false;
     }
+    assert(shard->state != SHOAL_SHARD_RUNNING);
     shard_bury(job, index, why, worker);
     return true;
 }

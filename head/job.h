@@ -23,7 +23,7 @@
 #define SHOAL_JOB_NAME_MAX    128
 #define SHOAL_JOB_CURSOR_MAX  65536 // bytes of discover's cursor
 #define SHOAL_LOSSES_MAX      10    // workers that a shard may lose before it is given up
-#define SHOAL_CRASHES_MAX     2     // crashes that end a shard
+#define SHOAL_CRASHES_MAX     2     // crashes after which a shard runs alone, once
 #define SHOAL_LOSS_DELAY_MS   200   // before a lost shard runs again: its worker's report comes in
 #define SHOAL_BACKOFF_MS_MAX  300000
 #define SHOAL_ATTEMPTS_OF_MAX 1000 // of retry.max_attempts
@@ -149,10 +149,10 @@ typedef enum shoal_end {
 uint64_t shoal_job_shard_failed(shoal_job_t *job, uint32_t index, shoal_end_t end,
                                 const shoal_status_t *why, const char *worker, uint64_t chance);
 
-// The worker that ran the shard crashed; `why` names the signal. True if that was once too often:
-// the shard, which must not be running any more, is dead now.
-bool shoal_job_shard_crashed(shoal_job_t *job, uint32_t shard, const shoal_status_t *why,
-                             const char *worker);
+// A worker that ran the shard crashed; `why` names the signal. True: it `was_alone`, so it is to blame,
+// and the shard, which must not be running any more, is dead now.
+bool shoal_job_shard_crashed(shoal_job_t *job, uint32_t shard, bool was_alone,
+                             const shoal_status_t *why, const char *worker);
 
 // Back-off is over, if it still waits.
 void shoal_job_shard_ripe(shoal_job_t *job, uint32_t index);

@@ -42,7 +42,7 @@ casualties_note(shoal_worker_t *worker)
                 worker->casualties = shoal_alloc(SHOAL_CASUALTIES_MAX * sizeof(shoal_casualty_t));
             }
             worker->casualties[worker->casualty_count++] =
-                (shoal_casualty_t){attempt->call, attempt->number};
+                (shoal_casualty_t){attempt->call, attempt->number, attempt->is_alone};
         }
     }
 }
@@ -58,6 +58,7 @@ shoal_cluster_lose(shoal_cluster_t *cluster, shoal_worker_t *worker, shoal_worke
     (void)shoal_fail(&status, SHOAL_UNAVAILABLE, "worker \"%s\" lost: %s", worker->label, why);
     (void)shoal_worker_raise(cluster->registry, worker, event); // first: it gets nothing new
     bool is_polite = event == SHOAL_WORKER_ON_LEAVE;
+    shoal_cluster_leave_alone(cluster, worker);
     casualties_note(worker);
     if (is_polite) {
         worker->casualty_count = 0;
@@ -133,6 +134,27 @@ obituary_read(shoal_slice_t value, obituary_t *ret_obituary)
     return true;
 }
 
+// One call of a worker whose process crashed: the first times it is tried again, then alone.
+static void
+casualty_charge(shoal_cluster_t *cluster, const shoal_casualty_t *casualty, const char *worker,
+                const shoal_status_t *why, uint64_t now_ms)
+{
+    shoal_job_t *job = shoal_cluster_job(cluster, shoal_call_job(casualty->call));
+    uint32_t index = shoal_call_shard(casualty->call);
+    if (!job || shoal_job_is_final(job)) {
+        return;
+    }
+    const shoal_shard_t *shard = shoal_backlog_at(job->backlog, index);
+    bool is_enough = casualty->was_alone || shard->crashes + 1 >= SHOAL_CRASHES_MAX;
+    if (shard->live != SHOAL_SHARD_NONE && is_enough) { // it runs somewhere else by now
+        shoal_cluster_cancel(cluster, shoal_attempt_at(cluster->attempts, shard->live),
+                             "it crashes its workers");
+        shoal_backlog_set(job->backlog, index, SHOAL_SHARD_READY);
+    }
+    (void)shoal_job_shard_crashed(job, index, casualty->was_alone, why, worker);
+    shoal_cluster_settle(cluster, job, now_ms);
+}
+
 // A worker has come back and says that its process crashed: the calls that it had pay for it.
 static void
 casualties_charge(shoal_cluster_t *cluster, shoal_worker_t *worker, const obituary_t *obituary,
@@ -140,27 +162,10 @@ casualties_charge(shoal_cluster_t *cluster, shoal_worker_t *worker, const obitua
 {
     shoal_status_t why = SHOAL_STATUS_INIT;
     (void)shoal_fail_as(&why, SHOAL_FATAL, SHOAL_INTERNAL,
-                        "it ended its worker twice, the last time \"%s\": %s", worker->label,
-                        obituary->text);
+                        "it has crashed %d workers, the last time alone on \"%s\": %s",
+                        SHOAL_CRASHES_MAX + 1, worker->label, obituary->text);
     for (uint32_t i = 0; i < worker->casualty_count; i++) {
-        const shoal_casualty_t *casualty = &worker->casualties[i];
-        shoal_job_t *job = shoal_cluster_job(cluster, shoal_call_job(casualty->call));
-        uint32_t index = shoal_call_shard(casualty->call);
-        if (!job || shoal_job_is_final(job)) {
-            continue;
-        }
-        shoal_shard_t *shard = shoal_backlog_at(job->backlog, index);
-        if (shard->live != SHOAL_SHARD_NONE) { // it runs somewhere else by now
-            if (shard->crashes + 1 < SHOAL_CRASHES_MAX) {
-                shard->crashes++;
-                continue;
-            }
-            shoal_cluster_cancel(cluster, shoal_attempt_at(cluster->attempts, shard->live),
-                                 "it crashes its workers");
-            shoal_backlog_set(job->backlog, index, SHOAL_SHARD_READY);
-        }
-        (void)shoal_job_shard_crashed(job, index, &why, worker->id);
-        shoal_cluster_settle(cluster, job, now_ms);
+        casualty_charge(cluster, &worker->casualties[i], worker->id, &why, now_ms);
     }
     worker->casualty_count = 0;
 }

@@ -64,6 +64,7 @@ typedef enum shoal_worker_event {
 typedef struct shoal_casualty {
     uint64_t call;
     uint32_t attempt;
+    bool was_alone;
 } shoal_casualty_t;
 
 struct shoal_worker {
@@ -80,9 +81,10 @@ struct shoal_worker {
     bool owes_ack;              // for the caller: seq was not told yet
     shoal_worker_t *owing_next; // for the caller: others that are owed one
     shoal_worker_t *owing_prev;
-    bool is_alone;    // it runs one call alone and gets no other
-    void *peer;       // for the caller: its connection, NULL without one
-    uint64_t *actors; // jobs whose actor it was told of, ascending
+    bool is_alone;     // it runs one call alone and gets no other
+    uint64_t kept_for; // it gets nothing but this call, which is to run alone; 0: no such
+    void *peer;        // for the caller: its connection, NULL without one
+    uint64_t *actors;  // jobs whose actor it was told of, ascending
     uint32_t actor_count;
     uint32_t actor_size;
     char *labels; // msgpack

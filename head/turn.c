@@ -58,8 +58,8 @@ attempt_take_back(shoal_cluster_t *cluster, shoal_attempt_t *attempt, shoal_port
     }
 }
 
-static void
-attempt_start(shoal_cluster_t *cluster, const shoal_choice_t *choice, uint64_t now_ms)
+void
+shoal_cluster_start(shoal_cluster_t *cluster, const shoal_choice_t *choice, uint64_t now_ms)
 {
     shoal_job_t *job = choice->job;
     shoal_shard_t *shard = shoal_backlog_at(job->backlog, choice->shard);
@@ -91,7 +91,7 @@ attempt_start(shoal_cluster_t *cluster, const shoal_choice_t *choice, uint64_t n
     attempt->number = shard->attempt;
     attempt->shard = choice->shard;
     attempt->charge = choice->charge;
-    attempt->is_alone = shard->crashes > 0; // so that nobody else pays if it crashes again
+    attempt->is_alone = shard->crashes >= SHOAL_CRASHES_MAX; // nobody else pays if it crashes
     attempt->draft = draft;
     attempt->credit = credit;
     attempt->job_next = job->attempts;
@@ -126,8 +126,16 @@ void
 shoal_cluster_dispatch(shoal_cluster_t *cluster, uint64_t now_ms)
 {
     shoal_choice_t choice;
+    if (cluster->alone_count > 0) {
+        shoal_cluster_run_alone(cluster, now_ms);
+    }
     while (shoal_scheduler_choose(cluster->scheduler, &choice)) {
-        attempt_start(cluster, &choice, now_ms);
+        if (shoal_backlog_at(choice.job->backlog, choice.shard)->crashes >= SHOAL_CRASHES_MAX) {
+            shoal_cluster_set_aside(cluster, choice.job, choice.shard);
+            shoal_cluster_run_alone(cluster, now_ms);
+        } else {
+            shoal_cluster_start(cluster, &choice, now_ms);
+        }
     }
 }
 
@@ -189,5 +197,7 @@ shoal_cluster_next(const shoal_cluster_t *cluster)
 {
     uint64_t lease = shoal_attempts_next(cluster->attempts);
     uint64_t delay = shoal_delays_next(cluster->delays);
-    return lease < delay ? lease : delay;
+    uint64_t alone = shoal_cluster_next_alone(cluster);
+    uint64_t next = lease < delay ? lease : delay;
+    return alone < next ? alone : next;
 }

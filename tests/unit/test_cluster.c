@@ -597,28 +597,144 @@ exit_by(shoal_buffer_t *out, int number)
     return shoal_buffer_slice(out);
 }
 
+// The worker's process has crashed; the next one, number `process`, tells. Its calls are gone.
+static void
+crash(world_t *world, int number, uint32_t slots, uint64_t process, int signal_number)
+{
+    shoal_buffer_t last_exit = SHOAL_BUFFER_INIT;
+    size_t kept = 0;
+    char id[8];
+    (void)snprintf(id, sizeof(id), "w%d", number);
+    for (size_t i = 0; i < world->call_count; i++) {
+        if (strcmp(world->calls[i].worker->id, id) != 0) {
+            world->calls[kept++] = world->calls[i];
+        }
+    }
+    world->call_count = kept;
+    world->seq[number] = 0;
+    (void)join(world, number, slots, 2 * slots, process, SHOAL_SLICE_NONE,
+               exit_by(&last_exit, signal_number));
+    shoal_buffer_fini(&last_exit);
+    run(world, SHOAL_LOSS_DELAY_MS);
+}
+
 // promise 5
 static void
-a_shard_that_crashes_its_worker_twice_is_dead_with_the_signal(void)
+a_shard_that_crashes_two_workers_runs_alone_once_more_and_is_dead_then_with_the_signal(void)
 {
     world_t world;
     world_open(&world);
     shoal_job_t *job = submit(&world, "job", SHOAL_SLICE_NONE, 0);
     (void)join_plain(&world, 0, 1, 1);
     discover(&world, 1, 1000000);
-    shoal_buffer_t last_exit = SHOAL_BUFFER_INIT;
-    (void)take(&world, "map");
-    world.seq[0] = 0;
-    (void)join(&world, 0, 1, 1, 2, SHOAL_SLICE_NONE, exit_by(&last_exit, SIGSEGV));
-    CHECK(job->dead == 0 && job->retried == 1);
-    run(&world, SHOAL_LOSS_DELAY_MS);
-    (void)take(&world, "map");
-    (void)join(&world, 0, 1, 1, 3, SHOAL_SLICE_NONE, exit_by(&last_exit, SIGSEGV));
+    for (uint64_t process = 2; process <= 3; process++) {
+        (void)take(&world, "map");
+        crash(&world, 0, 1, process, SIGSEGV);
+        CHECK(job->dead == 0 && job->retried == process - 1);
+    }
+    CHECK(take(&world, "map").worker->is_alone);
+    crash(&world, 0, 1, 4, SIGSEGV);
     CHECK(job->state == SHOAL_JOB_FAILED && job->dead == 1);
     char detail[4096];
     size_t len = job->final_detail.len < sizeof(detail) ? job->final_detail.len : sizeof(detail);
     CHECK(memmem(job->final_detail.ptr, len, "SIGSEGV", 7) != NULL);
+    world_close(&world);
+}
+
+// Two calls at a time on one worker; both crash with it twice, and one of them is to blame.
+static void
+a_neighbour_of_a_crash_runs_alone_too_and_is_done(void)
+{
+    world_t world;
+    world_open(&world);
+    shoal_job_t *job = submit(&world, "job", SHOAL_SLICE_NONE, 0);
+    (void)join_plain(&world, 0, 2, 4);
+    discover(&world, 2, 1000000);
+    for (uint64_t process = 2; process <= 3; process++) {
+        CHECK(world.call_count == 2);
+        crash(&world, 0, 2, process, SIGABRT);
+    }
+    CHECK(world.call_count == 1); // one alone, the other waits
+    sent_call_t first = take(&world, "map");
+    answer_with(&world, &first, (shoal_msg_result_t){.outcome = SHOAL_OUTCOME_DONE});
+    CHECK(job->done == 1);
+    run(&world, 0);
+    sent_call_t second = take(&world, "map");
+    CHECK(second.call != first.call && second.worker->is_alone && world.call_count == 0);
+    crash(&world, 0, 2, 4, SIGABRT);
+    CHECK(job->dead == 1 && job->done == 1);
+    world_close(&world);
+}
+
+// A job whose only map shard has crashed worker w0 twice, and whose turn has come while the check of
+// a second job runs on one of the two slots of w0.
+static shoal_job_t *
+crash_twice_and_be_busy(world_t *world)
+{
+    shoal_buffer_t last_exit = SHOAL_BUFFER_INIT;
+    shoal_job_t *job = submit(world, "job", SHOAL_SLICE_NONE, 0);
+    (void)join_plain(world, 0, 2, 4);
+    discover(world, 1, 1000000);
+    (void)take(world, "map");
+    crash(world, 0, 2, 2, SIGSEGV);
+    (void)take(world, "map");
+    world->seq[0] = 0;
+    (void)join(world, 0, 2, 4, 3, SHOAL_SLICE_NONE, exit_by(&last_exit, SIGSEGV));
     shoal_buffer_fini(&last_exit);
+    (void)submit(world, "busy", SHOAL_SLICE_NONE, 0);
+    run(world, 0);
+    CHECK(world->call_count == 1 && strcmp(world->calls[0].method, "check") == 0);
+    run(world, SHOAL_LOSS_DELAY_MS);
+    CHECK(world->call_count == 1 && job->running == 0); // though there is an idle slot
+    CHECK(world->calls[0].worker->kept_for != 0);
+    return job;
+}
+
+static void
+a_shard_that_is_to_run_alone_waits_until_its_worker_has_nothing_else(void)
+{
+    world_t world;
+    world_open(&world);
+    shoal_job_t *job = crash_twice_and_be_busy(&world);
+    answer(&world, "check");
+    run(&world, 0);
+    sent_call_t alone = take(&world, "map"); // and nothing of the other job
+    CHECK(world.call_count == 0 && alone.worker->running == 1 && alone.worker->is_alone);
+    run(&world, 100);
+    CHECK(world.call_count == 0);
+    answer_with(&world, &alone, (shoal_msg_result_t){.outcome = SHOAL_OUTCOME_DONE});
+    CHECK(job->done == 1 && job->dead == 0);
+    run(&world, 0);
+    CHECK(world.call_count == 2 && !alone.worker->is_alone); // finish, and the other's discover
+    world_close(&world);
+}
+
+static void
+a_worker_that_is_kept_for_a_shard_and_goes_leaves_it_to_another(void)
+{
+    world_t world;
+    world_open(&world);
+    shoal_job_t *job = crash_twice_and_be_busy(&world);
+    shoal_cluster_lose(world.cluster, world.calls[0].worker, SHOAL_WORKER_ON_LOSE, "a test",
+                       world.now_ms);
+    world.call_count = 0;
+    (void)join_plain(&world, 1, 2, 4);
+    run(&world, 100);
+    CHECK(job->running == 1 && take(&world, "map").worker->is_alone);
+    world_close(&world);
+}
+
+static void
+a_job_that_ends_frees_the_worker_that_was_kept_for_its_shard(void)
+{
+    world_t world;
+    world_open(&world);
+    shoal_job_t *job = crash_twice_and_be_busy(&world);
+    shoal_worker_t *worker = world.calls[0].worker;
+    shoal_cluster_stop_job(world.cluster, job, "a test", world.now_ms);
+    answer(&world, "check");
+    run(&world, 0);
+    CHECK(worker->kept_for == 0 && take(&world, "discover").worker == worker);
     world_close(&world);
 }
 
@@ -1008,29 +1124,33 @@ a_suspect_worker_keeps_its_calls_and_gets_no_more(void)
     world_close(&world);
 }
 
-TEST_MAIN(TEST(a_job_runs_stage_by_stage), TEST(a_prerequisite_comes_first_and_link_comes_last),
-          TEST(a_dead_prerequisite_takes_a_chain_of_any_length_with_it),
-          TEST(a_transient_error_is_retried_with_back_off_and_then_given_up),
-          TEST(a_config_error_fails_the_job_at_once_and_cancels_the_rest),
-          TEST(a_check_that_fails_is_the_end),
-          TEST(something_dead_beside_something_done_is_partial),
-          TEST(a_call_without_progress_is_fenced_and_given_out_again),
-          TEST(calls_of_a_lost_worker_run_elsewhere_and_its_late_results_are_fenced),
-          TEST(what_is_given_back_politely_runs_at_once_and_counts_for_nothing),
-          TEST(a_draining_worker_gets_nothing_and_what_it_returns_goes_elsewhere),
-          TEST(the_same_process_keeps_what_it_names_and_loses_the_rest),
-          TEST(a_shard_that_crashes_its_worker_twice_is_dead_with_the_signal),
-          TEST(a_worker_that_was_killed_from_outside_says_nothing_about_its_shard),
-          TEST(a_result_that_is_sent_again_counts_once),
-          TEST(a_result_that_disagrees_with_what_arrived_is_retried),
-          TEST(who_overdraws_the_credit_is_refused), TEST(items_that_make_no_sense_end_discovery),
-          TEST(a_new_attempt_of_discover_goes_on_from_the_cursor),
-          TEST(a_stopped_job_cancels_what_runs), TEST(a_submit_that_is_sent_again_finds_its_job),
-          TEST(specifications_that_are_wrong_are_refused_with_the_key),
-          TEST(there_is_room_for_so_many_jobs_and_final_ones_make_room),
-          TEST(slots_come_first_prefetch_second_and_long_calls_are_not_prefetched),
-          TEST(small_calls_are_packed_while_there_are_more_of_them_than_slots),
-          TEST(jobs_share_the_slots_by_weight), TEST(parallelism_and_limit_cap_a_job),
-          TEST(a_plan_runs_check_and_discover_only),
-          TEST(a_worker_that_cannot_be_reached_gets_nothing_more),
-          TEST(a_suspect_worker_keeps_its_calls_and_gets_no_more))
+TEST_MAIN(
+    TEST(a_job_runs_stage_by_stage), TEST(a_prerequisite_comes_first_and_link_comes_last),
+    TEST(a_dead_prerequisite_takes_a_chain_of_any_length_with_it),
+    TEST(a_transient_error_is_retried_with_back_off_and_then_given_up),
+    TEST(a_config_error_fails_the_job_at_once_and_cancels_the_rest),
+    TEST(a_check_that_fails_is_the_end), TEST(something_dead_beside_something_done_is_partial),
+    TEST(a_call_without_progress_is_fenced_and_given_out_again),
+    TEST(calls_of_a_lost_worker_run_elsewhere_and_its_late_results_are_fenced),
+    TEST(what_is_given_back_politely_runs_at_once_and_counts_for_nothing),
+    TEST(a_draining_worker_gets_nothing_and_what_it_returns_goes_elsewhere),
+    TEST(the_same_process_keeps_what_it_names_and_loses_the_rest),
+    TEST(a_shard_that_crashes_two_workers_runs_alone_once_more_and_is_dead_then_with_the_signal),
+    TEST(a_neighbour_of_a_crash_runs_alone_too_and_is_done),
+    TEST(a_shard_that_is_to_run_alone_waits_until_its_worker_has_nothing_else),
+    TEST(a_worker_that_is_kept_for_a_shard_and_goes_leaves_it_to_another),
+    TEST(a_job_that_ends_frees_the_worker_that_was_kept_for_its_shard),
+    TEST(a_worker_that_was_killed_from_outside_says_nothing_about_its_shard),
+    TEST(a_result_that_is_sent_again_counts_once),
+    TEST(a_result_that_disagrees_with_what_arrived_is_retried),
+    TEST(who_overdraws_the_credit_is_refused), TEST(items_that_make_no_sense_end_discovery),
+    TEST(a_new_attempt_of_discover_goes_on_from_the_cursor), TEST(a_stopped_job_cancels_what_runs),
+    TEST(a_submit_that_is_sent_again_finds_its_job),
+    TEST(specifications_that_are_wrong_are_refused_with_the_key),
+    TEST(there_is_room_for_so_many_jobs_and_final_ones_make_room),
+    TEST(slots_come_first_prefetch_second_and_long_calls_are_not_prefetched),
+    TEST(small_calls_are_packed_while_there_are_more_of_them_than_slots),
+    TEST(jobs_share_the_slots_by_weight), TEST(parallelism_and_limit_cap_a_job),
+    TEST(a_plan_runs_check_and_discover_only),
+    TEST(a_worker_that_cannot_be_reached_gets_nothing_more),
+    TEST(a_suspect_worker_keeps_its_calls_and_gets_no_more))

@@ -192,7 +192,7 @@ class WholeJob(WireTest):
                 worker, out = start(processes), []
             elif out:
                 worker.answer(out.pop(0))
-        self.assertEqual((event.state, processes), ("PARTIAL", 3))
+        self.assertEqual((event.state, processes), ("PARTIAL", 4))  # twice, then alone
         self.assertEqual(event.detail["shards"]["dead"], 1, event.detail["errors"])
         self.assertEqual(event.detail["shards"]["done"], 3)
 
