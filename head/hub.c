@@ -46,6 +46,54 @@ shoal_hub_scratch(shoal_hub_t *hub)
 
 // ---- sending
 
+// It goes away once the handler that is sending has returned.
+static void
+peer_note_failing(shoal_hub_t *hub, shoal_peer_t *peer, shoal_peer_event_t failure)
+{
+    if (!peer->is_failing) {
+        peer->is_failing = true;
+        peer->failure = failure;
+        peer->failing_next = hub->failing;
+        hub->failing = peer;
+    }
+}
+
+// Counts what waits for all peers; the one with the most, or NULL.
+static shoal_peer_t *
+unread_count(shoal_hub_t *hub)
+{
+    shoal_peer_t *fullest = NULL;
+    hub->unread_bytes = 0;
+    for (int state = 0; state < SHOAL_PEER_GONE; state++) {
+        shoal_peer_t *peer = shoal_peer_oldest(hub->peers, (shoal_peer_state_t)state);
+        for (; peer; peer = peer->next) {
+            uint64_t waiting = peer->is_failing ? 0 : shoal_outbox_waiting(&peer->outbox);
+            hub->unread_bytes += waiting;
+            if (waiting > 0 && (!fullest || waiting > shoal_outbox_waiting(&fullest->outbox))) {
+                fullest = peer;
+            }
+        }
+    }
+    return fullest;
+}
+
+static void
+outbox_bound(shoal_hub_t *hub, shoal_peer_t *peer, uint64_t bytes)
+{
+    uint64_t limit =
+        peer->role == SHOAL_FROM_WORKER ? SHOAL_OUTBOX_WORKER_BYTES : SHOAL_OUTBOX_CLIENT_BYTES;
+    if (shoal_outbox_waiting(&peer->outbox) > limit) {
+        peer_note_failing(hub, peer, SHOAL_PEER_ON_FULL);
+    }
+    hub->unread_bytes += bytes; // never less than there is; counted again before anyone pays for it
+    if (hub->unread_bytes > SHOAL_OUTBOX_ALL_BYTES) {
+        shoal_peer_t *fullest = unread_count(hub);
+        if (hub->unread_bytes > SHOAL_OUTBOX_ALL_BYTES && fullest) {
+            peer_note_failing(hub, fullest, SHOAL_PEER_ON_FULL);
+        }
+    }
+}
+
 shoal_sent_t
 shoal_hub_send(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *message,
                zmq_msg_t *payload)
@@ -54,14 +102,16 @@ shoal_hub_send(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *mess
         return SHOAL_SENT_GONE;
     }
     shoal_slice_t identity = {peer->identity, sizeof(peer->identity)};
-    shoal_sent_t sent = shoal_message_send(hub->router, identity, message, payload, &hub->frame);
-    if (sent == SHOAL_SENT_GONE || sent == SHOAL_SENT_FULL) {
-        peer->is_failing = true;
-        peer->failure = sent == SHOAL_SENT_GONE ? SHOAL_PEER_ON_UNREACHABLE : SHOAL_PEER_ON_FULL;
-        peer->failing_next = hub->failing;
-        hub->failing = peer;
+    uint64_t before = peer->outbox.sent;
+    shoal_sent_t sent =
+        shoal_outbox_send(&peer->outbox, hub->router, identity, message, payload, &hub->frame);
+    if (sent == SHOAL_SENT) {
+        outbox_bound(hub, peer, peer->outbox.sent - before);
     } else if (sent == SHOAL_SENT_BROKEN) {
         hub->is_broken = true;
+    } else {
+        peer_note_failing(hub, peer,
+                          sent == SHOAL_SENT_GONE ? SHOAL_PEER_ON_UNREACHABLE : SHOAL_PEER_ON_FULL);
     }
     return sent;
 }
@@ -281,6 +331,7 @@ shoal_hub_describe(shoal_hub_t *hub, shoal_buffer_t *out)
     const shoal_cluster_counts_t *counts = shoal_cluster_counts(hub->cluster);
     const shoal_registry_t *registry = shoal_cluster_registry(hub->cluster);
     shoal_outputs_info_t info = shoal_outputs_info(hub->outputs);
+    (void)unread_count(hub);
     const struct {
         const char *key;
         uint64_t value;
@@ -301,6 +352,7 @@ shoal_hub_describe(shoal_hub_t *hub, shoal_buffer_t *out)
         {"refused", hub->refused},
         {"memory_bytes", info.memory_bytes},
         {"spool_bytes", info.spool_bytes},
+        {"unread_bytes", hub->unread_bytes},
     };
     uint32_t count = sizeof(numbers) / sizeof(numbers[0]);
     shoal_write_map(out, count + 3);

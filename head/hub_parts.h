@@ -56,6 +56,7 @@ struct shoal_hub {
     shoal_cluster_t *cluster;
     shoal_outputs_t *outputs;
     shoal_peer_t *failing; // could not be sent to
+    uint64_t unread_bytes; // that wait for all peers, or more
     shoal_worker_t *owing; // workers whose results were not acknowledged yet
     shoal_changed_job_t changed[SHOAL_JOBS_MAX];
     size_t changed_count;

@@ -97,7 +97,10 @@ shoal_peers_destroy(shoal_peers_t **peers)
         return;
     }
     for (size_t i = 0; i < (*peers)->size; i++) {
-        free((*peers)->table[i]);
+        if ((*peers)->table[i]) {
+            shoal_outbox_fini(&(*peers)->table[i]->outbox);
+            free((*peers)->table[i]);
+        }
     }
     free((*peers)->table);
     free((*peers)->fds);
@@ -250,6 +253,7 @@ shoal_peer_bury(shoal_peers_t *peers, shoal_peer_t *peer)
     }
     peers->table[hole] = NULL;
     peers->count--;
+    shoal_outbox_fini(&peer->outbox);
     free(peer);
 }
 

@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "head/outbox.h"
 #include "proto/base/slice.h"
 #include "proto/base/status.h"
 
@@ -98,6 +99,7 @@ typedef struct shoal_peer {
     char session[SHOAL_SESSION_ID_MAX + 1]; // a client's id
     shoal_watch_t *watches;                 // a client's
     unsigned watch_count;
+    shoal_outbox_t outbox; // what it has not read yet
 } shoal_peer_t;
 
 typedef struct shoal_peers shoal_peers_t;

@@ -141,6 +141,9 @@ shoal_sent_t
 shoal_watch_piece(void *ctx, void *peer, const shoal_piece_t *piece, zmq_msg_t *payload)
 {
     const shoal_watch_t *watch = peer;
+    if (shoal_outbox_waiting(&watch->peer->outbox) > SHOAL_OUTBOX_OUTPUT_BYTES) {
+        return SHOAL_SENT_FULL; // whatever credit it has given: offered again soon
+    }
     shoal_message_t message = {.type = SHOAL_MSG_PIECE};
     message.piece.job = piece->job;
     message.piece.commit = piece->commit;

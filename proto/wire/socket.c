@@ -6,6 +6,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
+
+#include "proto/base/alloc.h"
 
 void
 shoal_parcel_init(shoal_parcel_t *parcel)
@@ -141,33 +144,92 @@ send_bytes(void *socket, const void *bytes, size_t len, int flags)
     return size;
 }
 
+// A body whose end is told: the bytes go with the message and are freed when libzmq is done with it.
+typedef struct told_body {
+    shoal_passed_fn *passed;
+    void *hint;
+    unsigned char bytes[];
+} told_body_t;
+
+static void
+told_body_free(void *bytes, void *hint)
+{
+    told_body_t *body = hint;
+    (void)bytes;
+    body->passed(body->hint);
+    free(body);
+}
+
+// Moves the message into the socket; it is empty or closed afterwards.
+static bool
+frame_send(void *socket, zmq_msg_t *frame, int flags)
+{
+    int size;
+    do {
+        size = zmq_msg_send(frame, socket, flags | ZMQ_DONTWAIT);
+    } while (size < 0 && errno == EINTR);
+    return size >= 0;
+}
+
+static bool
+body_send(void *socket, const shoal_buffer_t *encoded, int flags, shoal_passed_fn *passed,
+          void *hint)
+{
+    if (!passed) {
+        return send_bytes(socket, encoded->ptr, encoded->len, flags) >= 0;
+    }
+    told_body_t *body = shoal_alloc(sizeof(*body) + encoded->len);
+    body->passed = passed;
+    body->hint = hint;
+    memcpy(body->bytes, encoded->ptr, encoded->len);
+    zmq_msg_t frame;
+    if (zmq_msg_init_data(&frame, body->bytes, encoded->len, told_body_free, body) != 0) {
+        told_body_free(NULL, body);
+        return false;
+    }
+    bool is_sent = frame_send(socket, &frame, flags);
+    (void)zmq_msg_close(&frame);
+    return is_sent;
+}
+
+// Sends identity and header: only a message's first frame can meet a full queue or an unknown peer.
+static bool
+head_send(void *socket, shoal_slice_t identity, shoal_message_type_t type)
+{
+    unsigned char header[SHOAL_WIRE_HEADER_SIZE];
+    shoal_header_encode(type, header);
+    return (identity.len == 0 ||
+            send_bytes(socket, identity.ptr, identity.len, ZMQ_SNDMORE) >= 0) &&
+           send_bytes(socket, header, sizeof(header), ZMQ_SNDMORE) >= 0;
+}
+
 shoal_sent_t
-shoal_message_send(void *socket, shoal_slice_t identity, const shoal_message_t *message,
-                   zmq_msg_t *payload, shoal_buffer_t *scratch)
+shoal_message_send_told(void *socket, shoal_slice_t identity, const shoal_message_t *message,
+                        zmq_msg_t *payload, shoal_buffer_t *scratch, shoal_passed_fn *passed,
+                        void *hint)
 {
     assert(shoal_message_has_payload(message->type) == (payload != NULL));
     shoal_buffer_clear(scratch);
     shoal_body_encode(message, scratch);
-    unsigned char header[SHOAL_WIRE_HEADER_SIZE];
-    shoal_header_encode(message->type, header);
-    if (identity.len > 0 && send_bytes(socket, identity.ptr, identity.len, ZMQ_SNDMORE) < 0) {
-        return why_not_sent();
+    if (!head_send(socket, identity, message->type)) {
+        shoal_sent_t why = why_not_sent();
+        if (passed) {
+            passed(hint);
+        }
+        return why;
     }
-    // Only a message's first frame can meet a full queue or an unknown peer.
-    if (send_bytes(socket, header, sizeof(header), ZMQ_SNDMORE) < 0) {
-        return why_not_sent();
-    }
-    if (send_bytes(socket, scratch->ptr, scratch->len, payload ? ZMQ_SNDMORE : 0) < 0) {
+    if (!body_send(socket, scratch, payload ? ZMQ_SNDMORE : 0, passed, hint) ||
+        (payload && !frame_send(socket, payload, 0))) {
         return SHOAL_SENT_BROKEN;
     }
-    if (payload) {
-        int size;
-        do {
-            size = zmq_msg_send(payload, socket, ZMQ_DONTWAIT);
-        } while (size < 0 && errno == EINTR);
-        return size < 0 ? SHOAL_SENT_BROKEN : SHOAL_SENT;
-    }
     return SHOAL_SENT;
+}
+
+shoal_sent_t
+shoal_message_send(void *socket, shoal_slice_t identity, const shoal_message_t *message,
+                   zmq_msg_t *payload, shoal_buffer_t *scratch)
+{
+    return shoal_message_send_told(socket, identity, message, payload, scratch, NULL, NULL);
 }
 
 bool

@@ -74,6 +74,15 @@ shoal_sent_t shoal_message_send(void *socket, shoal_slice_t identity,
                                 const shoal_message_t *message, zmq_msg_t *payload,
                                 shoal_buffer_t *scratch);
 
+// Told when a message's body has left libzmq's queue for the connection, or was thrown away with
+// it. Called once, from any thread, at the latest when the context ends.
+typedef void shoal_passed_fn(void *hint);
+
+// The same, and `passed(hint)` is told; also where nothing was sent.
+shoal_sent_t shoal_message_send_told(void *socket, shoal_slice_t identity,
+                                     const shoal_message_t *message, zmq_msg_t *payload,
+                                     shoal_buffer_t *scratch, shoal_passed_fn *passed, void *hint);
+
 // Sets what every socket of the project has: ZMQ_MAXMSGSIZE, high-water marks, LINGER 0, handshake
 // time. Call before bind or connect.
 //   SHOAL_INTERNAL  the library refuses an option

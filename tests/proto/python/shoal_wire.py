@@ -171,14 +171,14 @@ def decode(frames, sender="HEAD"):
 class Peer:
     """A DEALER connection to a head that never dials again, so that being dropped is seen."""
 
-    def __init__(self, endpoint, routing_id=None):
+    def __init__(self, endpoint, routing_id=None, receive_hwm=0):
         self.context = zmq.Context.instance()
         self.socket = self.context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
         # Not for ever, which would throw away what came before the connection was cut.
         self.socket.setsockopt(zmq.RECONNECT_IVL, 3600000)
         self.socket.setsockopt(zmq.SNDHWM, 0)
-        self.socket.setsockopt(zmq.RCVHWM, 0)
+        self.socket.setsockopt(zmq.RCVHWM, receive_hwm)  # 0: reads ahead without limit
         self.monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self.was_dropped = False
         self.inbox = deque()
@@ -316,7 +316,7 @@ class Worker(Peer):
 
     def __init__(self, endpoint, id="test-worker", slots=2, window=4, classes=("pipeline",),
                  incarnation=1, running=None, results=None, last_exit=None,
-                 name="python worker"):
+                 name="python worker", labels=None):
         super().__init__(endpoint)
         self.actors = {}
         self.seq = 0
@@ -329,6 +329,8 @@ class Worker(Peer):
             fields["running"] = running
         if last_exit:
             fields["last_exit"] = last_exit
+        if labels:
+            fields["labels"] = labels
         self.hello("worker", **fields)
         if results is not None:
             self.seq, self.kept = results.seq, deque(kept)
