@@ -630,6 +630,21 @@ shoal_options_key(const shoal_options_t *options, const char *path)
     return value->key;
 }
 
+void
+shoal_options_secrets(const shoal_options_t *options, shoal_options_secret_fn *show, void *ctx)
+{
+    for (size_t i = 0; options && i < options->group_count; i++) {
+        const group_t *group = &options->groups[i];
+        for (size_t j = 0; j < group->count; j++) {
+            const value_t *value = &group->values[j];
+            if ((group->table[j].flags & SHOAL_OPTION_SECRET) && value->is_written && value->text &&
+                value->text[0]) {
+                show(ctx, value->text);
+            }
+        }
+    }
+}
+
 static bool
 read_element(const shoal_option_t *table, const char *key, shoal_slice_t element,
              shoal_options_each_fn *each, void *ctx, shoal_status_t *status)

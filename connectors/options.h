@@ -86,6 +86,12 @@ SHOAL_MUST_CHECK bool shoal_options_each(const shoal_options_t *options, const c
                                          const shoal_option_t *table, shoal_options_each_fn *each,
                                          void *ctx, shoal_status_t *status);
 
+// Shows each written text that is marked SHOAL_OPTION_SECRET, so that it can be kept out of what
+// people see.
+typedef void shoal_options_secret_fn(void *ctx, const char *secret);
+void shoal_options_secrets(const shoal_options_t *options, shoal_options_secret_fn *show,
+                           void *ctx);
+
 // prefix and path of an entry, for shoal_fail_key(): "source.serviceConnection.config.hostPort".
 const char *shoal_options_key(const shoal_options_t *options, const char *path);
 

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "head/backlog.h"
+#include "proto/base/buffer.h"
 #include "proto/base/clock.h" // SHOAL_TIME_NEVER
 
 #define SHOAL_ATTEMPTS_MAX 1048576 // live at once; windows of all workers together stay below
@@ -38,7 +39,9 @@ typedef struct shoal_attempt {
     struct shoal_attempt *worker_prev;
     struct shoal_attempt *job_next; // the job's other attempts
     struct shoal_attempt *job_prev;
-    shoal_draft_t *draft; // NULL: what it streams is not collected
+    shoal_draft_t *draft;    // NULL: what it streams is not collected
+    shoal_buffer_t *letters; // dead letters that it has streamed (mail.h); NULL: none
+    uint64_t letter_count;   // in them
     uint64_t call;
     uint64_t batches; // that have arrived
     uint64_t records; // in them

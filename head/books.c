@@ -121,6 +121,17 @@ shoal_books_listed(shoal_books_t *books, shoal_scope_t *scope, uint64_t count)
 }
 
 void
+shoal_books_expect(shoal_books_t *books, shoal_scope_t *scope, uint64_t count)
+{
+    if (scope->is_listed) {
+        scope->listed += count;
+        books->listed += count;
+    } else {
+        shoal_books_listed(books, scope, count);
+    }
+}
+
+void
 shoal_books_filtered(shoal_books_t *books, shoal_scope_t *scope, uint64_t count, uint32_t by,
                      uint32_t cursors)
 {

@@ -99,6 +99,9 @@ shoal_slice_t shoal_books_scope_of(const shoal_books_t *books, const shoal_scope
 // Its listing is complete with so many members; said again, nothing changes.
 void shoal_books_listed(shoal_books_t *books, shoal_scope_t *scope, uint64_t count);
 
+// So many more members are expected of it than before (a run lists nothing).
+void shoal_books_expect(shoal_books_t *books, shoal_scope_t *scope, uint64_t count);
+
 // Discovery's attempt number `by` accounts for so many more of its members, after `cursors` cursors.
 // Another attempt goes on at the last cursor: it says again what was said after that, and only what
 // goes beyond counts.

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 
 #include "head/cluster_parts.h"
+#include "head/mail.h"
+#include "head/run.h"
 #include "head/summary.h"
 #include "proto/base/alloc.h"
 
@@ -36,6 +38,7 @@ shoal_cluster_unlink(shoal_cluster_t *cluster, shoal_attempt_t *attempt)
     shoal_worker_remove_attempt(cluster->registry, attempt);
     shoal_shard_t *shard = shoal_backlog_at(job->backlog, attempt->shard);
     shard->live = SHOAL_SHARD_NONE;
+    shoal_mail_forget(job, attempt);
     shoal_attempt_end(cluster->attempts, attempt);
 }
 
@@ -125,6 +128,20 @@ shoal_cluster_cancel(shoal_cluster_t *cluster, shoal_attempt_t *attempt, const c
     cluster->config.port.cancel(cluster->config.port.ctx, worker, call, number, reason);
 }
 
+// Shards that were given up become letters. False: they are too many, and the job has an end.
+static bool
+letters_bury(shoal_cluster_t *cluster, shoal_job_t *job, uint64_t now_ms)
+{
+    shoal_status_t why = SHOAL_STATUS_INIT;
+    if (job->buried_count == 0 || job->spec.plan_only ||
+        shoal_mail_bury(job, shoal_cluster_wall(cluster, now_ms), &why)) {
+        return true;
+    }
+    shoal_books_error(&job->books, &why, SHOAL_SLICE_NONE, "");
+    shoal_job_stop(job, SHOAL_JOB_FAILED);
+    return false;
+}
+
 void
 shoal_cluster_end_job(shoal_cluster_t *cluster, shoal_job_t *job, uint64_t now_ms)
 {
@@ -140,10 +157,11 @@ shoal_cluster_end_job(shoal_cluster_t *cluster, shoal_job_t *job, uint64_t now_m
         job->needs_disk = false;
         cluster->disk_waiters--;
     }
+    (void)letters_bury(cluster, job, now_ms);
     shoal_buffer_clear(&job->final_detail);
     shoal_summary_write(job, job->end_state, cluster->registry, now_ms, &job->final_detail);
-    cluster->spec_bytes -= job->args_len;
     shoal_job_finish(job, now_ms);
+    cluster->spec_bytes -= job->args ? 0 : job->args_len;
     shoal_scheduler_update(cluster->scheduler, job);
     for (int state = 0; state < SHOAL_WORKER_LOST; state++) {
         shoal_worker_t *worker =
@@ -164,12 +182,24 @@ shoal_cluster_settle(shoal_cluster_t *cluster, shoal_job_t *job, uint64_t now_ms
         return;
     }
     shoal_stage_t stage = job->stage;
+    (void)letters_bury(cluster, job, now_ms);
     if (shoal_job_advance(job)) {
         shoal_cluster_end_job(cluster, job, now_ms);
         return;
     }
     shoal_scheduler_update(cluster->scheduler, job);
     shoal_cluster_changed(cluster, job, stage != job->stage);
+}
+
+void
+shoal_cluster_fail_job(shoal_cluster_t *cluster, shoal_job_t *job, const shoal_status_t *why,
+                       uint64_t now_ms)
+{
+    if (!job->is_stopping) {
+        shoal_books_error(&job->books, why, SHOAL_SLICE_NONE, "");
+        shoal_job_stop(job, SHOAL_JOB_FAILED);
+    }
+    shoal_cluster_settle(cluster, job, now_ms);
 }
 
 void
@@ -182,6 +212,8 @@ shoal_cluster_fail(shoal_cluster_t *cluster, shoal_attempt_t *attempt, shoal_end
     const shoal_port_t *port = &cluster->config.port;
     if (end == SHOAL_END_FAILED || end == SHOAL_END_LOST) {
         port->ended(port->ctx, job, attempt, why);
+        shoal_mail_note(job, shard, attempt->number, end == SHOAL_END_LOST ? "lost" : "failed", why,
+                        worker->id, shoal_cluster_wall(cluster, now_ms));
     }
     shoal_draft_destroy(&attempt->draft);
     shoal_cluster_unlink(cluster, attempt);

@@ -65,7 +65,9 @@ typedef struct shoal_cluster_config {
     shoal_port_t port;
     shoal_outputs_t *outputs; // borrowed; NULL: no job collects
     uint64_t lease_ms;
-    uint64_t seed; // of the jitter
+    uint64_t seed;                        // of the jitter
+    uint64_t wall_offset_ms;              // the wall's time is so much more than now_ms (it wraps)
+    const shoal_letters_hooks_t *letters; // told of each change of a dead letter, or NULL
 } shoal_cluster_config_t;
 
 shoal_cluster_t *shoal_cluster_new(const shoal_cluster_config_t *config);

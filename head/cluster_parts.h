@@ -34,10 +34,18 @@ struct shoal_cluster {
     shoal_alone_t *alone;
     size_t alone_count;
     size_t alone_size;
-    uint64_t alone_ms;   // when workers are looked for again
-    uint64_t chance;     // state of the generator
-    shoal_buffer_t args; // scratch
+    uint64_t alone_ms;     // when workers are looked for again
+    uint64_t chance;       // state of the generator
+    shoal_buffer_t args;   // scratch
+    uint64_t letter_bytes; // of all jobs' dead letters
 };
+
+// The wall's time, for people.
+static inline uint64_t
+shoal_cluster_wall(const shoal_cluster_t *cluster, uint64_t now_ms)
+{
+    return now_ms + cluster->config.wall_offset_ms;
+}
 
 // The live attempt that a worker's message names, or NULL (fenced).
 shoal_attempt_t *shoal_cluster_attempt(shoal_cluster_t *cluster, const shoal_worker_t *worker,
@@ -71,6 +79,10 @@ uint64_t shoal_cluster_next_alone(const shoal_cluster_t *cluster);
 
 // The worker is not kept for a shard any more.
 void shoal_cluster_leave_alone(shoal_cluster_t *cluster, const shoal_worker_t *worker);
+
+// The job may not have what it needs more of: it fails at once, with that error.
+void shoal_cluster_fail_job(shoal_cluster_t *cluster, shoal_job_t *job, const shoal_status_t *why,
+                            uint64_t now_ms);
 
 void shoal_cluster_changed(shoal_cluster_t *cluster, shoal_job_t *job, bool is_urgent);
 

@@ -182,6 +182,13 @@ shoal_draft_append(shoal_draft_t *draft, uint32_t records, zmq_msg_t *payload)
     shoal_draft_withhold(draft, size);
 }
 
+void
+shoal_draft_pass(shoal_draft_t *draft, uint64_t bytes)
+{
+    set_credit(draft, draft->credit - (int64_t)bytes);
+    shoal_draft_withhold(draft, bytes);
+}
+
 uint64_t
 shoal_draft_batches(const shoal_draft_t *draft)
 {

@@ -294,6 +294,7 @@ outputs_run(shoal_hub_t *hub)
     }
     hub->outputs_touched = false;
     hub->outputs_ms = shoal_outputs_run(hub->outputs, hub->now_ms);
+    shoal_watch_go_on(hub);
     shoal_cluster_disk(hub->cluster);
 }
 

@@ -55,9 +55,10 @@ struct shoal_hub {
     shoal_peers_t *peers;
     shoal_cluster_t *cluster;
     shoal_outputs_t *outputs;
-    shoal_peer_t *failing; // could not be sent to
-    uint64_t unread_bytes; // that wait for all peers, or more
-    shoal_worker_t *owing; // workers whose results were not acknowledged yet
+    shoal_peer_t *failing;       // could not be sent to
+    uint64_t unread_bytes;       // that wait for all peers, or more
+    shoal_worker_t *owing;       // workers whose results were not acknowledged yet
+    shoal_watch_t *done_watches; // the run whose output they got is over, another one follows
     shoal_changed_job_t changed[SHOAL_JOBS_MAX];
     size_t changed_count;
     shoal_stranger_t strangers[SHOAL_STRANGERS_MAX]; // in the order in which they came

@@ -147,9 +147,8 @@ scope_take(shoal_job_t *job, const item_t *item, shoal_status_t *status)
     return true;
 }
 
-// A shard can go on its way: at once, after the one that it needs, or with its stage.
-static void
-shard_place(shoal_job_t *job, uint32_t index)
+void
+shoal_job_shard_place(shoal_job_t *job, uint32_t index)
 {
     shoal_shard_t *shard = shoal_backlog_at(job->backlog, index);
     if (job->spec.plan_only) {
@@ -166,11 +165,7 @@ shard_place(shoal_job_t *job, uint32_t index)
     }
     switch ((shoal_shard_state_t)shoal_backlog_at(job->backlog, shard->needs)->state) {
     case SHOAL_SHARD_DONE: shoal_backlog_set(job->backlog, index, SHOAL_SHARD_READY); break;
-    case SHOAL_SHARD_DEAD:
-        shoal_books_bury(&job->books, shoal_backlog_expects(job->backlog, shard));
-        job->dead++;
-        shoal_backlog_set(job->backlog, index, SHOAL_SHARD_DEAD);
-        break;
+    case SHOAL_SHARD_DEAD: shoal_job_shard_orphaned(job, index); break;
     case SHOAL_SHARD_ABSENT:
     case SHOAL_SHARD_WAITING:
     case SHOAL_SHARD_READY:
@@ -223,7 +218,7 @@ shard_take(shoal_job_t *job, const item_t *item, shoal_status_t *status)
         return shoal_fail_while(status, "shard %u", index - SHOAL_SHARD_FIRST);
     }
     job->shards++;
-    shard_place(job, index);
+    shoal_job_shard_place(job, index);
     return true;
 }
 

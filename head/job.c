@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "head/run.h"
 #include "proto/base/alloc.h"
 
 shoal_job_t *
@@ -17,6 +18,7 @@ shoal_job_new(uint64_t number, shoal_slice_t id, const shoal_spec_t *spec, unsig
     assert(id.len <= SHOAL_JOB_ID_MAX && spec->name.len <= SHOAL_JOB_NAME_MAX);
     shoal_job_t *job = shoal_alloc(sizeof(*job));
     job->number = number;
+    job->run = 1;
     job->class_number = class_number;
     job->created_ms = now_ms;
     memcpy(job->id, id.ptr, id.len);
@@ -27,7 +29,8 @@ shoal_job_new(uint64_t number, shoal_slice_t id, const shoal_spec_t *spec, unsig
     memcpy(job->args, spec->args.ptr, spec->args.len);
     job->args_len = spec->args.len;
     job->spec = *spec;
-    job->spec.name = job->spec.class_name = job->spec.args = SHOAL_SLICE_NONE;
+    job->spec.name = job->spec.class_name = SHOAL_SLICE_NONE;
+    job->spec.args = job->spec.letters = SHOAL_SLICE_NONE;
     job->state = SHOAL_JOB_PENDING;
     job->stage = SHOAL_STAGE_CHECK;
     job->link_first = SHOAL_SHARD_NONE;
@@ -54,6 +57,27 @@ shoal_job_new(uint64_t number, shoal_slice_t id, const shoal_spec_t *spec, unsig
     return job;
 }
 
+static void
+buried_clear(shoal_job_t *job)
+{
+    for (size_t i = 0; i < job->buried_count; i++) {
+        free(job->buried[i].why);
+        free(job->buried[i].worker);
+    }
+    free(job->buried);
+    job->buried = NULL;
+    job->buried_count = job->buried_size = 0;
+}
+
+static void
+groups_free(shoal_job_t *job)
+{
+    shoal_run_plan_t plan = {job->groups, job->group_count};
+    shoal_run_plan_fini(&plan);
+    job->groups = NULL;
+    job->group_count = 0;
+}
+
 void
 shoal_job_destroy(shoal_job_t **job)
 {
@@ -65,6 +89,10 @@ shoal_job_destroy(shoal_job_t **job)
     shoal_books_fini(&(*job)->books);
     shoal_output_destroy(&(*job)->output);
     shoal_buffer_fini(&(*job)->final_detail);
+    shoal_letters_destroy(&(*job)->letters);
+    shoal_history_destroy(&(*job)->history);
+    buried_clear(*job);
+    groups_free(*job);
     free((*job)->args);
     free((*job)->cursor);
     free(*job);
@@ -86,27 +114,64 @@ is_own(uint32_t shard)
     return shard < SHOAL_SHARD_FIRST;
 }
 
-// The shard is over: those that waited for it can go, or go down with it and take theirs along. No
-// recursion: what waits for a dead one is moved over to `index`.
+// The shard is done: those that waited for it can go.
 static void
-waiters_release(shoal_job_t *job, uint32_t index, shoal_shard_state_t to)
+waiters_release(shoal_job_t *job, uint32_t index)
 {
     uint32_t waiter;
     while ((waiter = shoal_backlog_unchain(job->backlog, index)) != SHOAL_SHARD_NONE) {
-        if (to != SHOAL_SHARD_DEAD) {
-            shoal_backlog_set(job->backlog, waiter, SHOAL_SHARD_READY);
-            continue;
-        }
-        const shoal_shard_t *shard = shoal_backlog_at(job->backlog, waiter);
-        shoal_books_bury(&job->books, shoal_backlog_expects(job->backlog, shard));
-        job->dead++;
-        shoal_backlog_set(job->backlog, waiter, SHOAL_SHARD_DEAD);
-        uint32_t next;
-        while ((next = shoal_backlog_unchain(job->backlog, waiter)) != SHOAL_SHARD_NONE) {
-            shoal_backlog_at(job->backlog, next)->needs = index;
-            shoal_backlog_chain(job->backlog, next);
-        }
+        shoal_backlog_set(job->backlog, waiter, SHOAL_SHARD_READY);
     }
+}
+
+// Gives one shard up and lists it.
+static void
+bury_one(shoal_job_t *job, uint32_t index, const shoal_buried_t *buried)
+{
+    const shoal_shard_t *shard = shoal_backlog_at(job->backlog, index);
+    shoal_books_bury(&job->books, shoal_backlog_expects(job->backlog, shard));
+    shoal_backlog_set(job->backlog, index, SHOAL_SHARD_DEAD);
+    if (is_own(index)) {
+        free(buried->why);
+        free(buried->worker);
+        return; // check, discover and finish are no letters
+    }
+    job->dead++;
+    if (job->buried_count == job->buried_size) {
+        job->buried_size = job->buried_size ? 2 * job->buried_size : 8;
+        job->buried = shoal_realloc(job->buried, job->buried_size * sizeof(*job->buried));
+    }
+    job->buried[job->buried_count++] = *buried;
+}
+
+// Gives a shard up, and those that need it with theirs. No recursion: the list of the buried is the
+// queue.
+static void
+bury(shoal_job_t *job, uint32_t index, const shoal_buried_t *buried)
+{
+    size_t at = job->buried_count;
+    uint32_t needed = index;
+    bury_one(job, index, buried);
+    at += is_own(index) ? 0 : 1;
+    for (;;) {
+        uint32_t waiter;
+        while ((waiter = shoal_backlog_unchain(job->backlog, needed)) != SHOAL_SHARD_NONE) {
+            const shoal_buried_t along = {.shard = waiter, .because = needed};
+            bury_one(job, waiter, &along);
+        }
+        if (at >= job->buried_count) {
+            return;
+        }
+        needed = job->buried[at++].shard;
+    }
+}
+
+void
+shoal_job_shard_orphaned(shoal_job_t *job, uint32_t index)
+{
+    const shoal_buried_t along = {.shard = index,
+                                  .because = shoal_backlog_at(job->backlog, index)->needs};
+    bury(job, index, &along);
 }
 
 void
@@ -118,7 +183,7 @@ shoal_job_shard_done(shoal_job_t *job, uint32_t index)
     } else if (!is_own(index)) {
         job->done++;
     }
-    waiters_release(job, index, SHOAL_SHARD_READY);
+    waiters_release(job, index);
     if (job->spec.limit > 0 && job->map_records >= job->spec.limit) {
         job->is_limited = true;
     }
@@ -129,16 +194,15 @@ static void
 shard_bury(shoal_job_t *job, uint32_t index, const shoal_status_t *why, const char *worker)
 {
     const shoal_shard_t *shard = shoal_backlog_at(job->backlog, index);
+    shoal_buried_t buried = {.shard = index, .because = SHOAL_SHARD_NONE};
     shoal_books_error(&job->books, why, shoal_backlog_title(job->backlog, shard), worker);
-    shoal_books_bury(&job->books, shoal_backlog_expects(job->backlog, shard));
-    shoal_backlog_set(job->backlog, index, SHOAL_SHARD_DEAD);
+    buried.why = shoal_alloc(sizeof(*why));
+    *buried.why = *why;
+    buried.worker = shoal_strdup(worker);
     if (index == SHOAL_SHARD_DISCOVER) {
         job->is_discovered = true;
     }
-    if (!is_own(index)) {
-        job->dead++;
-    }
-    waiters_release(job, index, SHOAL_SHARD_DEAD);
+    bury(job, index, &buried);
 }
 
 static uint64_t
@@ -306,9 +370,7 @@ link_release(shoal_job_t *job)
         job->link_first = shard->waiters;
         shard->waiters = SHOAL_SHARD_NONE;
         if (shard->needs != SHOAL_SHARD_NONE && is_dead(job, shard->needs)) {
-            shoal_books_bury(&job->books, shoal_backlog_expects(job->backlog, shard));
-            job->dead++;
-            shoal_backlog_set(job->backlog, index, SHOAL_SHARD_DEAD);
+            shoal_job_shard_orphaned(job, index);
         } else {
             shoal_backlog_set(job->backlog, index, SHOAL_SHARD_READY);
         }
@@ -320,6 +382,21 @@ over(shoal_job_t *job, shoal_job_state_t state)
 {
     shoal_job_stop(job, state);
     return true;
+}
+
+// A run discovers nothing: its shards are made of letters. True: that failed, and the job is over.
+static bool
+run_begin(shoal_job_t *job)
+{
+    shoal_status_t why = SHOAL_STATUS_INIT;
+    job->stage = SHOAL_STAGE_MAP;
+    job->is_discovered = true;
+    shoal_backlog_set(job->backlog, SHOAL_SHARD_DISCOVER, SHOAL_SHARD_DONE);
+    if (!shoal_run_open(job, &why)) {
+        shoal_books_error(&job->books, &why, SHOAL_SLICE_NONE, "");
+        return over(job, SHOAL_JOB_FAILED);
+    }
+    return false;
 }
 
 bool
@@ -334,6 +411,9 @@ shoal_job_advance(shoal_job_t *job)
         }
         if (shoal_backlog_at(job->backlog, SHOAL_SHARD_CHECK)->state == SHOAL_SHARD_DEAD) {
             return over(job, SHOAL_JOB_FAILED);
+        }
+        if (job->of) {
+            return run_begin(job);
         }
         job->stage = SHOAL_STAGE_DISCOVER;
         shoal_backlog_set(job->backlog, SHOAL_SHARD_DISCOVER, SHOAL_SHARD_READY);
@@ -373,8 +453,15 @@ shoal_job_finish(shoal_job_t *job, uint64_t now_ms)
     shoal_backlog_destroy(&job->backlog);
     free(job->cursor);
     job->cursor = NULL;
-    free(job->args);
-    job->args = NULL;
+    if (shoal_letters_count(job->letters) == 0) { // else a run may need them
+        free(job->args);
+        job->args = NULL;
+    }
+    if (job->of) {
+        shoal_run_release(job);
+    }
+    shoal_history_destroy(&job->history);
+    buried_clear(job);
     job->records = job->books.successful;
     shoal_books_fini(&job->books);
     if (job->output) {

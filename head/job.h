@@ -17,6 +17,8 @@
 
 #include "head/attempt.h"
 #include "head/books.h"
+#include "head/history.h"
+#include "head/letters.h"
 #include "head/output.h"
 
 #define SHOAL_JOB_ID_MAX      64
@@ -59,7 +61,17 @@ typedef struct shoal_spec {
     uint64_t backoff_ms;
     double factor;
     uint32_t weight;
+    uint64_t retry_of;     // a job whose dead letters are tried again; 0: it is a job of its own
+    shoal_slice_t letters; // of those, msgpack array of numbers; empty: all
 } shoal_spec_t;
+
+// A shard that was given up and is no letter yet (mail.h).
+typedef struct shoal_buried {
+    uint32_t shard;
+    uint32_t because;    // the shard that it needs and that was given up; SHOAL_SHARD_NONE: itself
+    shoal_status_t *why; // owned; NULL with a `because`
+    char *worker;        // owned
+} shoal_buried_t;
 
 struct shoal_job {
     uint64_t number;
@@ -92,6 +104,18 @@ struct shoal_job {
     uint64_t created_ms;
     uint64_t started_ms;
     uint64_t finished_ms;
+    // Dead letters, and the runs that try them again (letters.h, mail.h, run.h).
+    shoal_letters_t *letters; // of all runs, NULL: there were none yet; a run uses its first one's
+    shoal_history_t *history; // of shards that have failed; NULL: none
+    uint64_t letters_waiting; // bytes that attempts have sent and not committed
+    shoal_buried_t *buried;
+    size_t buried_count;
+    size_t buried_size;
+    shoal_job_t *of;                // the job that this is a run of; NULL: it is none
+    shoal_job_t *next_run;          // of the same job
+    uint32_t run;                   // 1, or which run it is
+    struct shoal_run_group *groups; // what the shards of a run stand for (run.h)
+    uint32_t group_count;
     // of the cluster
     shoal_attempt_t *attempts;
     uint32_t running;
@@ -118,6 +142,13 @@ shoal_job_t *shoal_job_new(uint64_t number, shoal_slice_t id, const shoal_spec_t
                            unsigned class_number, uint64_t now_ms);
 void shoal_job_destroy(shoal_job_t **job); // its output too; it has no attempts
 
+// The letters that the job's failures go to.
+static inline shoal_letters_t *
+shoal_job_letters(const shoal_job_t *job)
+{
+    return job->of ? job->of->letters : job->letters;
+}
+
 static inline bool
 shoal_job_is_final(const shoal_job_t *job)
 {
@@ -129,6 +160,10 @@ shoal_job_is_final(const shoal_job_t *job)
 //   SHOAL_LIMIT     beyond a limit of shards, scopes or sizes
 SHOAL_MUST_CHECK bool shoal_job_take_items(shoal_job_t *job, shoal_slice_t items,
                                            shoal_status_t *status);
+
+// A WAITING shard that is new can go on its way: at once, after the one that it needs, or with its
+// stage.
+void shoal_job_shard_place(shoal_job_t *job, uint32_t index);
 
 // A running shard is done; its result was counted by shoal_books_take() already.
 void shoal_job_shard_done(shoal_job_t *job, uint32_t index);
@@ -153,6 +188,9 @@ uint64_t shoal_job_shard_failed(shoal_job_t *job, uint32_t index, shoal_end_t en
 // and the shard, which must not be running any more, is dead now.
 bool shoal_job_shard_crashed(shoal_job_t *job, uint32_t shard, bool was_alone,
                              const shoal_status_t *why, const char *worker);
+
+// A WAITING shard's prerequisite was given up: so is it, with those that need it.
+void shoal_job_shard_orphaned(shoal_job_t *job, uint32_t index);
 
 // Back-off is over, if it still waits.
 void shoal_job_shard_ripe(shoal_job_t *job, uint32_t index);

@@ -3,6 +3,7 @@
 // jobs.c - see cluster.h: the jobs that clients submit, find and stop.
 
 #include "head/cluster_parts.h"
+#include "head/run.h"
 
 static shoal_slice_t
 number_key(const uint64_t *number)
@@ -43,23 +44,115 @@ job_forget(shoal_cluster_t *cluster, shoal_job_t *job)
     *(job->prev ? &job->prev->next : &cluster->first) = job->next;
     *(job->next ? &job->next->prev : &cluster->last) = job->prev;
     cluster->job_count--;
+    cluster->spec_bytes -= job->args ? job->args_len : 0;
     shoal_job_destroy(&job);
 }
 
-// Makes room for one more job; false if all of them still run.
+// A job is forgotten with its runs, and before them: its watches may read their output.
+static void
+family_forget(shoal_cluster_t *cluster, shoal_job_t *job)
+{
+    for (shoal_job_t *next; job; job = next) {
+        next = job->next_run;
+        job_forget(cluster, job);
+    }
+}
+
 static bool
-room_make(shoal_cluster_t *cluster)
+family_is_final(const shoal_job_t *job)
+{
+    bool is_final = true;
+    for (; job; job = job->next_run) {
+        is_final = is_final && shoal_job_is_final(job);
+    }
+    return is_final;
+}
+
+// Makes room for one more job, but not by forgetting `keep`; false if all others still run.
+static bool
+room_make(shoal_cluster_t *cluster, const shoal_job_t *keep)
 {
     if (cluster->job_count < SHOAL_JOBS_MAX) {
         return true;
     }
     for (shoal_job_t *job = cluster->first; job; job = job->next) {
-        if (shoal_job_is_final(job)) {
-            job_forget(cluster, job);
+        if (job != keep && !job->of && family_is_final(job)) {
+            family_forget(cluster, job);
             return true;
         }
     }
     return false;
+}
+
+// Whether there is room for one more job; makes some where old ones can go.
+static bool
+job_admit(shoal_cluster_t *cluster, size_t payload_len, const shoal_spec_t *spec,
+          const shoal_job_t *base, shoal_status_t *status)
+{
+    if (payload_len > SHOAL_SPEC_BYTES_MAX ||
+        cluster->spec_bytes + spec->args.len > SHOAL_JOBS_BYTES_MAX) {
+        return shoal_fail(status, SHOAL_LIMIT,
+                          "the specifications of jobs are too large (%d bytes each, %d together)",
+                          SHOAL_SPEC_BYTES_MAX, SHOAL_JOBS_BYTES_MAX);
+    }
+    if (shoal_registry_class(cluster->registry, spec->class_name) < 0) {
+        return shoal_fail(status, SHOAL_LIMIT, "there are over %d names of classes",
+                          SHOAL_CLASSES_MAX);
+    }
+    return room_make(cluster, base) ||
+           shoal_fail(status, SHOAL_LIMIT, "%d jobs are not finished yet", SHOAL_JOBS_MAX);
+}
+
+static shoal_job_t *
+job_add(shoal_cluster_t *cluster, shoal_slice_t id, const shoal_spec_t *spec, unsigned class_number,
+        uint64_t now_ms)
+{
+    shoal_job_t *job = shoal_job_new(++cluster->counts.jobs, id, spec, class_number, now_ms);
+    if (spec->collect && cluster->config.outputs) {
+        job->output = shoal_output_new(cluster->config.outputs, job->number, true);
+    }
+    job->prev = cluster->last;
+    *(cluster->last ? &cluster->last->next : &cluster->first) = job;
+    cluster->last = job;
+    cluster->job_count++;
+    cluster->spec_bytes += job->args_len;
+    shoal_names_add(cluster->job_ids, shoal_slice_of(job->id), job);
+    shoal_names_add(cluster->job_numbers, number_key(&job->number), job);
+    shoal_scheduler_update(cluster->scheduler, job);
+    return job;
+}
+
+// A run has the specification of the job that it is a run of.
+static bool
+retry_prepare(shoal_cluster_t *cluster, shoal_spec_t *spec, shoal_job_t **ret_base,
+              shoal_run_plan_t *ret_plan, shoal_status_t *status)
+{
+    shoal_job_t *base = shoal_cluster_job(cluster, spec->retry_of);
+    base = base && base->of ? base->of : base;
+    if (!base) {
+        return shoal_fail(status, SHOAL_NOT_FOUND, "there is no job %llu here",
+                          (unsigned long long)spec->retry_of);
+    }
+    if (!shoal_job_is_final(base)) {
+        return shoal_fail(status, SHOAL_INVALID,
+                          "job %llu has not ended yet; its dead letters can be tried again when "
+                          "it has",
+                          (unsigned long long)base->number);
+    }
+    if (!shoal_run_choose(base, spec->letters, ret_plan, status)) {
+        return false;
+    }
+    shoal_spec_t inherited = base->spec;
+    inherited.name = shoal_slice_of(base->name);
+    inherited.class_name =
+        shoal_slice_of(shoal_registry_class_name(cluster->registry, base->class_number));
+    inherited.args = (shoal_slice_t){base->args, base->args_len};
+    inherited.limit = 0;
+    inherited.plan_only = false;
+    inherited.retry_of = base->number;
+    *spec = inherited;
+    *ret_base = base;
+    return true;
 }
 
 bool
@@ -78,34 +171,23 @@ shoal_cluster_submit(shoal_cluster_t *cluster, shoal_slice_t id, shoal_slice_t p
     if (!shoal_spec_read(payload, &spec, status)) {
         return false;
     }
-    if (payload.len > SHOAL_SPEC_BYTES_MAX ||
-        cluster->spec_bytes + spec.args.len > SHOAL_JOBS_BYTES_MAX) {
-        return shoal_fail(status, SHOAL_LIMIT,
-                          "the specifications of jobs are too large (%d bytes each, %d together)",
-                          SHOAL_SPEC_BYTES_MAX, SHOAL_JOBS_BYTES_MAX);
+    shoal_job_t *base = NULL;
+    shoal_run_plan_t plan = {0};
+    if (spec.retry_of > 0 && !retry_prepare(cluster, &spec, &base, &plan, status)) {
+        return false;
+    }
+    if (!job_admit(cluster, payload.len, &spec, base, status)) {
+        shoal_run_plan_fini(&plan);
+        return false;
     }
     int class_number = shoal_registry_class(cluster->registry, spec.class_name);
-    if (class_number < 0) {
-        return shoal_fail(status, SHOAL_LIMIT, "there are over %d names of classes",
-                          SHOAL_CLASSES_MAX);
+    *ret_job = job_add(cluster, id, &spec, (unsigned)class_number, now_ms);
+    if (base) {
+        shoal_run_attach(*ret_job, base, &plan);
+    } else {
+        (*ret_job)->letters =
+            shoal_letters_new((*ret_job)->number, &cluster->letter_bytes, cluster->config.letters);
     }
-    if (!room_make(cluster)) {
-        return shoal_fail(status, SHOAL_LIMIT, "%d jobs are not finished yet", SHOAL_JOBS_MAX);
-    }
-    shoal_job_t *job =
-        shoal_job_new(++cluster->counts.jobs, id, &spec, (unsigned)class_number, now_ms);
-    if (spec.collect && cluster->config.outputs) {
-        job->output = shoal_output_new(cluster->config.outputs, job->number, true);
-    }
-    job->prev = cluster->last;
-    *(cluster->last ? &cluster->last->next : &cluster->first) = job;
-    cluster->last = job;
-    cluster->job_count++;
-    cluster->spec_bytes += job->args_len;
-    shoal_names_add(cluster->job_ids, shoal_slice_of(job->id), job);
-    shoal_names_add(cluster->job_numbers, number_key(&job->number), job);
-    shoal_scheduler_update(cluster->scheduler, job);
-    *ret_job = job;
     return true;
 }
 

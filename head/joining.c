@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "head/cluster_parts.h"
+#include "head/mail.h"
 #include "proto/base/alloc.h"
 #include "proto/record/cursor.h"
 
@@ -155,6 +156,20 @@ casualty_charge(shoal_cluster_t *cluster, const shoal_casualty_t *casualty, cons
     shoal_cluster_settle(cluster, job, now_ms);
 }
 
+// For the history of the call's shard.
+static void
+crash_note(shoal_cluster_t *cluster, const shoal_casualty_t *casualty, const char *worker,
+           const obituary_t *obituary, uint64_t now_ms)
+{
+    shoal_job_t *job = shoal_cluster_job(cluster, shoal_call_job(casualty->call));
+    shoal_status_t why = SHOAL_STATUS_INIT;
+    if (job && !shoal_job_is_final(job)) {
+        (void)shoal_fail(&why, SHOAL_INTERNAL, "%s", obituary->text);
+        shoal_mail_note(job, shoal_call_shard(casualty->call), casualty->attempt, "crashed", &why,
+                        worker, shoal_cluster_wall(cluster, now_ms));
+    }
+}
+
 // A worker has come back and says that its process crashed: the calls that it had pay for it.
 static void
 casualties_charge(shoal_cluster_t *cluster, shoal_worker_t *worker, const obituary_t *obituary,
@@ -165,6 +180,7 @@ casualties_charge(shoal_cluster_t *cluster, shoal_worker_t *worker, const obitua
                         "it has crashed %d workers, the last time alone on \"%s\": %s",
                         SHOAL_CRASHES_MAX + 1, worker->label, obituary->text);
     for (uint32_t i = 0; i < worker->casualty_count; i++) {
+        crash_note(cluster, &worker->casualties[i], worker->id, obituary, now_ms);
         casualty_charge(cluster, &worker->casualties[i], worker->id, &why, now_ms);
     }
     worker->casualty_count = 0;

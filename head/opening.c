@@ -178,6 +178,7 @@ hub_open(shoal_hub_t *hub, shoal_status_t *status)
         .outputs = hub->outputs,
         .lease_ms = hub->config->lease_ms,
         .seed = seed,
+        .wall_offset_ms = shoal_clock_wall_ms() - hub->now_ms,
     };
     hub->cluster = shoal_cluster_new(&cluster);
     return socket_open(hub, status) && loop_open(hub, status) && socket_bind(hub, status);

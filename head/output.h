@@ -159,6 +159,9 @@ shoal_draft_t *shoal_draft_new(shoal_output_t *output, uint64_t call, uint32_t a
 // draft's next batch. The caller has checked sequence, size and credit: shoal_draft_credit().
 void shoal_draft_append(shoal_draft_t *draft, uint32_t records, zmq_msg_t *payload);
 
+// The attempt has sent so many bytes that are not its output: they are granted again.
+void shoal_draft_pass(shoal_draft_t *draft, uint64_t bytes);
+
 uint64_t shoal_draft_batches(const shoal_draft_t *draft); // how many it has: the next one's seq
 uint64_t shoal_draft_records(const shoal_draft_t *draft); // in them
 
@@ -178,6 +181,9 @@ void shoal_draft_destroy(shoal_draft_t **draft);
 shoal_subscription_t *shoal_output_subscribe(shoal_output_t *output, void *peer, uint64_t from,
                                              uint64_t credit);
 void shoal_subscription_taken(shoal_subscription_t *subscription, uint64_t bytes);
+
+// Bytes that it may still send; zero or less: none.
+int64_t shoal_subscription_credit(const shoal_subscription_t *subscription);
 
 // NULL is fine. Those of a job end with shoal_output_destroy(): their pointers are dead then.
 void shoal_subscription_destroy(shoal_subscription_t **subscription);

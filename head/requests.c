@@ -9,6 +9,8 @@
 #include <stdlib.h>
 
 #include "head/drain.h"
+#include "head/hub_parts.h"
+#include "head/run.h"
 #include "head/summary.h"
 #include "proto/base/alloc.h"
 #include "proto/record/writer.h"
@@ -145,8 +147,8 @@ shoal_watch_piece(void *ctx, void *peer, const shoal_piece_t *piece, zmq_msg_t *
         return SHOAL_SENT_FULL; // whatever credit it has given: offered again soon
     }
     shoal_message_t message = {.type = SHOAL_MSG_PIECE};
-    message.piece.job = piece->job;
-    message.piece.commit = piece->commit;
+    message.piece.job = watch->job->number;
+    message.piece.commit = watch->offset + piece->commit;
     message.piece.index = piece->index;
     message.piece.records = piece->records;
     message.piece.last = piece->is_last;
@@ -156,12 +158,35 @@ shoal_watch_piece(void *ctx, void *peer, const shoal_piece_t *piece, zmq_msg_t *
 shoal_sent_t
 shoal_watch_end(void *ctx, void *peer, uint64_t job, uint64_t commits)
 {
-    const shoal_watch_t *watch = peer;
+    shoal_hub_t *hub = ctx;
+    shoal_watch_t *watch = peer;
+    (void)job;
+    if (!watch->job->of && watch->run->next_run) { // the whole job: its next run follows
+        watch->offset += commits;
+        watch->done_next = hub->done_watches;
+        hub->done_watches = watch;
+        return SHOAL_SENT;
+    }
     shoal_message_t message = {.type = SHOAL_MSG_OUTPUT_END};
-    message.output_end.job = job;
-    message.output_end.commits = commits;
-    message.output_end.state = shoal_slice_of(shoal_job_state_name((int)watch->job->state));
-    return shoal_hub_send(ctx, watch->peer, &message, NULL);
+    message.output_end.job = watch->job->number;
+    message.output_end.commits = watch->offset + commits;
+    message.output_end.state = shoal_slice_of(shoal_job_state_name((int)watch->run->state));
+    return shoal_hub_send(hub, watch->peer, &message, NULL);
+}
+
+void
+shoal_watch_go_on(shoal_hub_t *hub)
+{
+    while (hub->done_watches) {
+        shoal_watch_t *watch = hub->done_watches;
+        hub->done_watches = watch->done_next;
+        int64_t credit = shoal_subscription_credit(watch->subscription);
+        shoal_subscription_destroy(&watch->subscription);
+        watch->run = watch->run->next_run;
+        watch->subscription =
+            shoal_output_subscribe(watch->run->output, watch, 1, credit > 0 ? (uint64_t)credit : 0);
+        hub->outputs_touched = true;
+    }
 }
 
 void
@@ -199,13 +224,29 @@ serve_submit(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *messag
     return true;
 }
 
+// The job's runs, itself the first: array of [run, job, state, records].
+static void
+runs_write(const shoal_job_t *base, shoal_buffer_t *out)
+{
+    uint32_t count = 0;
+    size_t mark = shoal_write_array_later(out);
+    for (const shoal_job_t *run = base; run; run = run->next_run, count++) {
+        shoal_write_array(out, 4);
+        shoal_write_uint(out, run->run);
+        shoal_write_uint(out, run->number);
+        shoal_write_text(out, shoal_job_state_name((int)run->state));
+        shoal_write_uint(out, run->records);
+    }
+    shoal_write_count_now(out, mark, count);
+}
+
 static void
 job_write(shoal_hub_t *hub, const shoal_job_t *job, shoal_slice_t detail, shoal_buffer_t *out)
 {
     uint64_t from = job->started_ms ? job->started_ms : job->created_ms;
     uint64_t to = job->finished_ms ? job->finished_ms : shoal_hub_now(hub);
     bool is_whole = detail.len > 0;
-    shoal_write_map(out, is_whole ? 8 : 7);
+    shoal_write_map(out, is_whole ? 12 : 10);
     shoal_write_key(out, "job");
     shoal_write_uint(out, job->number);
     shoal_write_key(out, "id");
@@ -220,7 +261,15 @@ job_write(shoal_hub_t *hub, const shoal_job_t *job, shoal_slice_t detail, shoal_
     shoal_write_uint(out, job->shards);
     shoal_write_key(out, "records");
     shoal_write_uint(out, job->records);
+    shoal_write_key(out, "of");
+    shoal_write_uint(out, job->of ? job->of->number : 0);
+    shoal_write_key(out, "run");
+    shoal_write_uint(out, job->run);
+    shoal_write_key(out, "letters");
+    shoal_write_uint(out, shoal_letters_count(shoal_job_letters(job)));
     if (is_whole) {
+        shoal_write_key(out, "runs");
+        runs_write(job->of ? job->of : job, out);
         shoal_write_key(out, "detail");
         shoal_write_raw(out, detail);
     }
@@ -259,18 +308,20 @@ worker_write(shoal_hub_t *hub, const shoal_worker_t *worker, shoal_buffer_t *out
 }
 
 static bool
-answer_head(shoal_hub_t *hub, shoal_slice_t id, shoal_buffer_t *out, shoal_status_t *status)
+answer_head(shoal_hub_t *hub, const shoal_msg_ask_t *ask, shoal_buffer_t *out,
+            shoal_status_t *status)
 {
-    (void)id;
+    (void)ask;
     (void)status;
     shoal_hub_describe(hub, out);
     return true;
 }
 
 static bool
-answer_workers(shoal_hub_t *hub, shoal_slice_t id, shoal_buffer_t *out, shoal_status_t *status)
+answer_workers(shoal_hub_t *hub, const shoal_msg_ask_t *ask, shoal_buffer_t *out,
+               shoal_status_t *status)
 {
-    (void)id;
+    (void)ask;
     (void)status;
     uint32_t count = 0;
     size_t mark = shoal_write_array_later(out);
@@ -292,9 +343,10 @@ answer_workers(shoal_hub_t *hub, shoal_slice_t id, shoal_buffer_t *out, shoal_st
 }
 
 static bool
-answer_jobs(shoal_hub_t *hub, shoal_slice_t id, shoal_buffer_t *out, shoal_status_t *status)
+answer_jobs(shoal_hub_t *hub, const shoal_msg_ask_t *ask, shoal_buffer_t *out,
+            shoal_status_t *status)
 {
-    (void)id;
+    (void)ask;
     (void)status;
     uint32_t count = 0;
     size_t mark = shoal_write_array_later(out);
@@ -323,12 +375,21 @@ job_by_text(shoal_hub_t *hub, shoal_slice_t id)
 }
 
 static bool
-answer_job(shoal_hub_t *hub, shoal_slice_t id, shoal_buffer_t *out, shoal_status_t *status)
+job_asked(shoal_hub_t *hub, const shoal_msg_ask_t *ask, const shoal_job_t **ret_job,
+          shoal_status_t *status)
 {
-    const shoal_job_t *job = job_by_text(hub, id);
-    if (!job) {
-        return shoal_fail(status, SHOAL_NOT_FOUND, "there is no job \"%.*s\" here",
-                          SHOAL_SLICE_ARGS(id));
+    *ret_job = job_by_text(hub, ask->id);
+    return *ret_job || shoal_fail(status, SHOAL_NOT_FOUND, "there is no job \"%.*s\" here",
+                                  SHOAL_SLICE_ARGS(ask->id));
+}
+
+static bool
+answer_job(shoal_hub_t *hub, const shoal_msg_ask_t *ask, shoal_buffer_t *out,
+           shoal_status_t *status)
+{
+    const shoal_job_t *job = NULL;
+    if (!job_asked(hub, ask, &job, status)) {
+        return false;
     }
     shoal_buffer_t detail = SHOAL_BUFFER_INIT;
     shoal_summary_detail(job, shoal_cluster_registry(shoal_hub_cluster(hub)), shoal_hub_now(hub),
@@ -338,15 +399,58 @@ answer_job(shoal_hub_t *hub, shoal_slice_t id, shoal_buffer_t *out, shoal_status
     return true;
 }
 
+// The job's dead letters from a number on, as many as fit; of a run: those of the job that it is a
+// run of.
+static bool
+letters_write(shoal_hub_t *hub, const shoal_msg_ask_t *ask, bool is_whole, shoal_buffer_t *out,
+              shoal_status_t *status)
+{
+    const shoal_job_t *job = NULL;
+    if (!job_asked(hub, ask, &job, status)) {
+        return false;
+    }
+    uint32_t count = 0;
+    const shoal_letter_t *letter;
+    size_t mark = shoal_write_array_later(out);
+    for (uint64_t from = ask->from;
+         (letter = shoal_letters_next(shoal_job_letters(job), from)) != NULL; count++) {
+        size_t len = out->len;
+        from = letter->number + 1;
+        shoal_letter_show(letter, is_whole, out);
+        if (out->len > REPLY_BYTES_MAX && count > 0) {
+            out->len = len;
+            break;
+        }
+    }
+    shoal_write_count_now(out, mark, count);
+    return true;
+}
+
+static bool
+answer_letters(shoal_hub_t *hub, const shoal_msg_ask_t *ask, shoal_buffer_t *out,
+               shoal_status_t *status)
+{
+    return letters_write(hub, ask, /*is_whole=*/false, out, status);
+}
+
+static bool
+answer_whole_letters(shoal_hub_t *hub, const shoal_msg_ask_t *ask, shoal_buffer_t *out,
+                     shoal_status_t *status)
+{
+    return letters_write(hub, ask, /*is_whole=*/true, out, status);
+}
+
 // clang-format off
 static const struct {
     const char *what;
-    bool (*answer)(shoal_hub_t *hub, shoal_slice_t id, shoal_buffer_t *out, shoal_status_t *status);
+    bool (*answer)(shoal_hub_t *hub, const shoal_msg_ask_t *ask, shoal_buffer_t *out, shoal_status_t *status);
 } answers[] = {
     {"head", answer_head},
     {"workers", answer_workers},
     {"jobs", answer_jobs},
     {"job", answer_job},
+    {"letters", answer_letters},
+    {"whole_letters", answer_whole_letters},
 };
 // clang-format on
 
@@ -361,7 +465,7 @@ serve_ask(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *message,
         if (!shoal_slice_is(message->ask.what, answers[i].what)) {
             continue;
         }
-        if (!answers[i].answer(hub, message->ask.id, body, status)) {
+        if (!answers[i].answer(hub, &message->ask, body, status)) {
             return false;
         }
         shoal_message_t reply = {.type = SHOAL_MSG_REPLY};
@@ -371,7 +475,8 @@ serve_ask(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *message,
         return true;
     }
     return shoal_fail(status, SHOAL_NOT_FOUND,
-                      "nothing is known about \"%.*s\"; ask for head, workers, jobs or job",
+                      "nothing is known about \"%.*s\"; ask for head, workers, jobs, job, letters "
+                      "or whole_letters",
                       SHOAL_SLICE_ARGS(message->ask.what));
 }
 
@@ -410,6 +515,24 @@ serve_stop(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *message,
 }
 
 static bool
+serve_drop_letters(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *message,
+                   shoal_slice_t payload, shoal_status_t *status)
+{
+    (void)payload;
+    shoal_job_t *job = NULL;
+    const shoal_msg_drop_letters_t *drop = &message->drop_letters;
+    if (!job_find(hub, drop->job, &job, status)) {
+        return false;
+    }
+    job = job->of ? job->of : job;
+    if (!shoal_run_drop(job, drop->letters, status)) {
+        return false;
+    }
+    accepted_send(hub, peer, drop->request, job->number);
+    return true;
+}
+
+static bool
 serve_output(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *message,
              shoal_slice_t payload, shoal_status_t *status)
 {
@@ -427,8 +550,16 @@ serve_output(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *messag
         return false;
     }
     shoal_subscription_destroy(&watch->subscription); // a new one takes the old one's place
-    watch->subscription =
-        shoal_output_subscribe(job->output, watch, message->output.from, message->output.credit);
+    uint64_t from = message->output.from;
+    watch->run = job;
+    watch->offset = 0;
+    while (!job->of && watch->run->next_run && shoal_job_is_final(watch->run) &&
+           from > watch->offset + shoal_output_commits(watch->run->output)) {
+        watch->offset += shoal_output_commits(watch->run->output);
+        watch->run = watch->run->next_run;
+    }
+    watch->subscription = shoal_output_subscribe(watch->run->output, watch, from - watch->offset,
+                                                 message->output.credit);
     return true;
 }
 
@@ -456,6 +587,7 @@ static const struct {
     {SHOAL_MSG_ASK, serve_ask},
     {SHOAL_MSG_WATCH, serve_watch},
     {SHOAL_MSG_STOP, serve_stop},
+    {SHOAL_MSG_DROP_LETTERS, serve_drop_letters},
     {SHOAL_MSG_OUTPUT, serve_output},
     {SHOAL_MSG_TAKEN, serve_taken},
     {SHOAL_MSG_DRAIN, shoal_drain_serve},
@@ -470,6 +602,7 @@ request_of(const shoal_message_t *message)
     case SHOAL_MSG_ASK: return message->ask.request;
     case SHOAL_MSG_WATCH: return message->watch.request;
     case SHOAL_MSG_STOP: return message->stop.request;
+    case SHOAL_MSG_DROP_LETTERS: return message->drop_letters.request;
     case SHOAL_MSG_OUTPUT: return message->output.request;
     case SHOAL_MSG_DRAIN: return message->drain.request;
     case SHOAL_MSG_HELLO:

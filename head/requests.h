@@ -21,6 +21,10 @@ struct shoal_watch {
     shoal_watch_t *job_prev;
     bool wants_events;
     shoal_subscription_t *subscription;
+    // Output of a job whole: of one run after the other.
+    shoal_job_t *run;         // whose output comes now
+    uint64_t offset;          // commits of the runs before it
+    shoal_watch_t *done_next; // in the hub's list of those that go on with the next run
 };
 
 // Serves one message of a client that is READY.
@@ -40,6 +44,8 @@ void shoal_watch_drop_job(shoal_job_t *job);
 shoal_sent_t shoal_watch_piece(void *ctx, void *peer, const shoal_piece_t *piece,
                                zmq_msg_t *payload);
 shoal_sent_t shoal_watch_end(void *ctx, void *peer, uint64_t job, uint64_t commits);
+// After the hooks: goes on with the next run where one has been sent.
+void shoal_watch_go_on(shoal_hub_t *hub);
 void shoal_watch_failed(void *ctx, void *peer, uint64_t job, const shoal_status_t *why);
 
 #endif

@@ -116,6 +116,14 @@ value_read(shoal_slice_t key, shoal_cursor_t *cursor, shoal_spec_t *spec, shoal_
     if (shoal_slice_is(key, "retry")) {
         return retry_read(cursor, spec, status);
     }
+    if (shoal_slice_is(key, "retry_of")) {
+        return read_uint(cursor, UINT64_MAX, &spec->retry_of) ||
+               key_fails(status, "retry_of", "the number of a job");
+    }
+    if (shoal_slice_is(key, "letters")) {
+        spec->letters = shoal_cursor_value(cursor);
+        return !cursor->is_bad || key_fails(status, "letters", "an array of numbers");
+    }
     shoal_cursor_skip(cursor);
     return !cursor->is_bad || shoal_fail(status, SHOAL_INVALID, "cannot accept the job: malformed");
 }
@@ -146,7 +154,7 @@ shoal_spec_read(shoal_slice_t payload, shoal_spec_t *ret_spec, shoal_status_t *s
     if (!shoal_cursor_is_done(&cursor)) {
         return shoal_fail(status, SHOAL_INVALID, "cannot accept the job: malformed");
     }
-    if (spec.class_name.len == 0) {
+    if (spec.class_name.len == 0 && spec.retry_of == 0) {
         return shoal_fail_key(status, "class", "cannot accept the job: it names no \"class\"");
     }
     *ret_spec = spec;

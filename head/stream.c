@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "head/cluster_parts.h"
+#include "head/mail.h"
 
 // ---- streams
 
@@ -61,6 +62,29 @@ items_take(shoal_cluster_t *cluster, shoal_attempt_t *attempt, zmq_msg_t *payloa
     shoal_cluster_settle(cluster, job, now_ms);
 }
 
+// A batch of dead letters; what it used of the credit is granted again. Too many end the job.
+static bool
+letters_take(shoal_cluster_t *cluster, shoal_attempt_t *attempt, uint64_t count, zmq_msg_t *payload,
+             uint64_t now_ms, shoal_status_t *status)
+{
+    shoal_status_t why = SHOAL_STATUS_INIT;
+    shoal_slice_t letters = {zmq_msg_data(payload), zmq_msg_size(payload)};
+    if (attempt->draft) {
+        shoal_draft_pass(attempt->draft, letters.len);
+    } else {
+        stream_grant(cluster, attempt, letters.len);
+    }
+    if (attempt->is_torn || shoal_mail_take(attempt->job, attempt, count, letters, &why)) {
+        return true;
+    }
+    if (why.code == SHOAL_PROTOCOL) {
+        *status = why;
+        return false;
+    }
+    shoal_cluster_fail_job(cluster, attempt->job, &why, now_ms);
+    return true;
+}
+
 bool
 shoal_cluster_batch(shoal_cluster_t *cluster, shoal_worker_t *worker,
                     const shoal_msg_batch_t *batch, zmq_msg_t *payload, uint64_t now_ms,
@@ -99,6 +123,9 @@ shoal_cluster_batch(shoal_cluster_t *cluster, shoal_worker_t *worker,
     if (!attempt->draft) {
         attempt->credit -= (int64_t)size;
     }
+    if (batch->letters > 0) {
+        return letters_take(cluster, attempt, batch->letters, payload, now_ms, status);
+    }
     bool has_items = attempt->shard == SHOAL_SHARD_DISCOVER;
     if (has_items && !attempt->is_torn) {
         items_take(cluster, attempt, payload, now_ms);
@@ -130,6 +157,14 @@ attempt_done(shoal_cluster_t *cluster, shoal_attempt_t *attempt, const shoal_msg
         shoal_cluster_fail(cluster, attempt, SHOAL_END_FAILED, &why, now_ms);
         return;
     }
+    if (!shoal_mail_check(job, attempt, &why)) {
+        if (why.code == SHOAL_LIMIT) {
+            shoal_cluster_fail_job(cluster, job, &why, now_ms);
+        } else {
+            shoal_cluster_fail(cluster, attempt, SHOAL_END_FAILED, &why, now_ms);
+        }
+        return;
+    }
     bool delivers = shard->stage == SHOAL_STAGE_PREPARE || shard->stage == SHOAL_STAGE_MAP ||
                     shard->stage == SHOAL_STAGE_LINK;
     uint64_t before = job->books.successful;
@@ -145,6 +180,7 @@ attempt_done(shoal_cluster_t *cluster, shoal_attempt_t *attempt, const shoal_msg
     if (attempt->draft) {
         (void)shoal_draft_commit(&attempt->draft);
     }
+    shoal_mail_commit(job, attempt, shoal_cluster_wall(cluster, now_ms));
     shoal_cluster_unlink(cluster, attempt);
     shoal_job_shard_done(job, index);
     if (job->is_limited && shoal_backlog_at(job->backlog, SHOAL_SHARD_DISCOVER)->live !=

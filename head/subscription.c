@@ -298,6 +298,12 @@ shoal_output_subscribe(shoal_output_t *output, void *peer, uint64_t from, uint64
     return subscription;
 }
 
+int64_t
+shoal_subscription_credit(const shoal_subscription_t *subscription)
+{
+    return subscription->credit;
+}
+
 void
 shoal_subscription_taken(shoal_subscription_t *subscription, uint64_t bytes)
 {

@@ -3,14 +3,20 @@
 // turn.c - see cluster.h: what a turn starts, and what its time has come for.
 
 #include "head/cluster_parts.h"
+#include "head/run.h"
 #include "proto/record/writer.h"
 
 // The arguments of a call: those of its shard, or what its stage says.
 static shoal_slice_t
-call_args(shoal_cluster_t *cluster, const shoal_job_t *job, const shoal_shard_t *shard)
+call_args(shoal_cluster_t *cluster, const shoal_job_t *job, uint32_t index)
 {
+    const shoal_shard_t *shard = shoal_backlog_at(job->backlog, index);
     shoal_buffer_t *args = &cluster->args;
     shoal_buffer_clear(args);
+    if (job->of && index >= SHOAL_SHARD_FIRST) {
+        shoal_run_args(job, index, args);
+        return shoal_buffer_slice(args);
+    }
     switch ((shoal_stage_t)shard->stage) {
     case SHOAL_STAGE_DISCOVER:
         shoal_write_map(args, 1);
@@ -33,6 +39,14 @@ call_args(shoal_cluster_t *cluster, const shoal_job_t *job, const shoal_shard_t 
     case SHOAL_STAGE_COUNT:
     default: return shoal_backlog_args(job->backlog, shard);
     }
+}
+
+static const char *
+call_method(const shoal_job_t *job, uint32_t index)
+{
+    return job->of && index >= SHOAL_SHARD_FIRST
+               ? shoal_run_method(job, index)
+               : shoal_stage_name(shoal_backlog_at(job->backlog, index)->stage);
 }
 
 static bool
@@ -115,8 +129,8 @@ shoal_cluster_start(shoal_cluster_t *cluster, const shoal_choice_t *choice, uint
     const shoal_port_t *port = &cluster->config.port;
     uint64_t limit = shard->stage == SHOAL_STAGE_MAP ? shoal_job_records_left(job) : 0;
     shoal_port_sent_t sent =
-        port->call(port->ctx, choice->worker, attempt, shoal_stage_name(shard->stage),
-                   call_args(cluster, job, shard), limit, credit);
+        port->call(port->ctx, choice->worker, attempt, call_method(job, choice->shard),
+                   call_args(cluster, job, choice->shard), limit, credit);
     if (sent != SHOAL_PORT_SENT) {
         attempt_take_back(cluster, attempt, sent, now_ms);
     }

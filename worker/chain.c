@@ -229,6 +229,12 @@ find_slots(shoal_slice_t args)
     return slots == 0 ? 1 : slots > UINT32_MAX ? UINT32_MAX : (uint32_t)slots;
 }
 
+static void
+note_secret(void *ctx, const char *secret)
+{
+    shoal_secrets_add(ctx, secret);
+}
+
 bool
 shoal_chain_open(shoal_chain_t *chain, shoal_modules_t *modules, shoal_slice_t args,
                  shoal_host_t *host, shoal_status_t *status)
@@ -248,6 +254,11 @@ shoal_chain_open(shoal_chain_t *chain, shoal_modules_t *modules, shoal_slice_t a
         !open_sink(&opening, args)) {
         shoal_chain_close(chain);
         return false;
+    }
+    shoal_options_secrets(chain->source.options, note_secret, &chain->secrets);
+    shoal_options_secrets(chain->sink.options, note_secret, &chain->secrets);
+    for (size_t i = 0; i < chain->processor_count; i++) {
+        shoal_options_secrets(chain->processors[i].options, note_secret, &chain->secrets);
     }
     return true;
 }
@@ -274,6 +285,7 @@ shoal_chain_close(shoal_chain_t *chain)
     for (size_t i = 0; i < chain->warning_count; i++) {
         free(chain->warnings[i]);
     }
+    shoal_secrets_fini(&chain->secrets);
     free(chain->processors);
     free(chain->service);
     *chain = (shoal_chain_t){0};

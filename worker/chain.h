@@ -12,6 +12,7 @@
 
 #include "connectors/connector.h"
 #include "worker/module.h"
+#include "worker/secrets.h"
 
 #define SHOAL_CHAIN_WARNINGS_MAX 50 // about options; further ones are not kept
 
@@ -31,6 +32,7 @@ typedef struct shoal_chain {
     bool is_lenient;
     char *warnings[SHOAL_CHAIN_WARNINGS_MAX]; // "KEY: what", found while options were read
     size_t warning_count;
+    shoal_secrets_t secrets; // that the options have
 } shoal_chain_t;
 
 // Opens everything; fills what `host` says of the job (is_dry_run, slots, sharding). A chain that

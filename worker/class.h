@@ -25,7 +25,7 @@
 #include "proto/base/slice.h"
 #include "proto/base/status.h"
 
-#define SHOAL_CLASS_ABI    1      // another number is refused
+#define SHOAL_CLASS_ABI    2      // another number is refused
 #define SHOAL_RESULT_BYTES 262144 // the most that a call may put in its result
 
 // ---- what the worker offers to a call while it runs; every function takes `ctx` first
@@ -53,6 +53,10 @@ struct shoal_call {
     //   SHOAL_INVALID    fd is not open
     SHOAL_MUST_CHECK bool (*wait)(void *ctx, int fd, short events, uint64_t timeout_ms,
                                   shoal_status_t *status);
+
+    // The same for a batch that holds `count` dead letters (docs/protocol.md 6.2), at most batch_bytes.
+    SHOAL_MUST_CHECK bool (*send_letters)(void *ctx, shoal_buffer_t *batch, uint32_t count,
+                                          shoal_status_t *status);
 
     bool (*is_cancelled)(void *ctx); // look at it in long loops; cheap
     void (*progress)(void *ctx);     // the call moves on; without it for a lease (60 s) it counts

@@ -24,6 +24,7 @@ typedef struct shoal_news {
     uint64_t seq; // from 0 within the attempt
     uint32_t records;
     bool more;
+    uint32_t letters; // dead letters in it; then it holds nothing else
 
     // The end.
     shoal_outcome_t outcome;

@@ -19,7 +19,9 @@
 #include "worker/books.h"
 #include "worker/chain.h"
 #include "worker/discovery.h"
+#include "worker/letters.h"
 #include "worker/stream.h"
+#include "worker/wanted.h"
 
 #define BUFFER_KEPT_BYTES   1048576 // a record buffer that grew beyond is freed with its call
 #define CLOSING_WAIT_MS_MAX 2000    // of one wait outside of a call
@@ -38,6 +40,10 @@ typedef struct pipeline {
     shoal_emitter_t emitter;
     shoal_buffer_t record;    // what the source writes
     shoal_buffer_t spares[2]; // what processors make of it, in turn
+    shoal_letters_t letters;
+    shoal_wanted_t *wanted; // only these are taken from the source; NULL: all
+    uint64_t retried;       // number of the letter whose record is sent through now; 0: none
+    size_t processor;       // the one that has the record; as many as there are: the sink
     uint64_t delivered;
     bool is_limited; // as many were delivered as may be
     bool has_failed; // a record's failure ended the call; the source has to stop
@@ -139,33 +145,43 @@ fail_call(pipeline_t *pipeline, const shoal_status_t *status)
     return false;
 }
 
-// A record's name for people: its field `name`, or what there is instead of it.
-static void
-record_name(shoal_slice_t record, char *out, size_t size)
+// Gives one record up: counted, among the errors, and a dead letter.
+static bool
+bury(pipeline_t *pipeline, const shoal_letter_t *letter, shoal_status_t *status)
 {
-    shoal_slice_t value = SHOAL_SLICE_NONE;
-    shoal_slice_t text = SHOAL_SLICE("(a record without a name)");
-    if (shoal_map_find(record, "name", &value)) {
-        shoal_cursor_t cursor = shoal_cursor_over(value);
-        shoal_slice_t name = shoal_cursor_str(&cursor);
-        text = cursor.is_bad ? text : name;
-    }
-    (void)snprintf(out, size, "%.*s", SHOAL_SLICE_ARGS(text));
+    shoal_books_count(&pipeline->books, letter->scope, SHOAL_COUNT_FAILED, 1);
+    shoal_books_error(&pipeline->books, letter->name, letter->why);
+    return shoal_letters_add(&pipeline->letters, letter, status) || fail_call(pipeline, status);
 }
 
 // What a record's failure means: of class data, the record is given up and the call goes on.
 static bool
-give_up(pipeline_t *pipeline, shoal_scope_t scope, shoal_slice_t record, shoal_status_t *status)
+give_up(pipeline_t *pipeline, shoal_scope_t scope, const char *kind, shoal_status_t *status)
 {
     if (status->error_class != SHOAL_DATA) {
         return fail_call(pipeline, status);
     }
-    char name[SHOAL_BOOKS_TEXT_MAX + 1];
-    record_name(record, name, sizeof(name));
-    shoal_books_count(&pipeline->books, scope, SHOAL_COUNT_FAILED, 1);
-    shoal_books_error(&pipeline->books, name, status);
+    char step[32] = "sink";
+    shoal_status_t why = *status;
     shoal_status_clear(status);
-    return true;
+    if (pipeline->processor < pipeline->chain.processor_count) {
+        (void)snprintf(step, sizeof(step), "processor[%zu]", pipeline->processor);
+    }
+    shoal_buffer_t name = SHOAL_BUFFER_INIT;
+    shoal_slice_t record = shoal_buffer_slice(&pipeline->record); // as the source wrote it
+    shoal_record_fqn(record, &name);
+    const shoal_letter_t letter = {
+        .number = pipeline->retried,
+        .scope = scope,
+        .type = kind,
+        .step = step,
+        .name = name.len > 0 ? shoal_buffer_text(&name) : "(a record without a name)",
+        .record = record,
+        .why = &why,
+    };
+    bool done = bury(pipeline, &letter, status);
+    shoal_buffer_fini(&name);
+    return done;
 }
 
 typedef enum step { STEP_DONE, STEP_DROPPED, STEP_FAILED } step_t;
@@ -180,6 +196,7 @@ run_processors(pipeline_t *pipeline, shoal_slice_t *record, shoal_status_t *stat
         const shoal_link_t *link = &chain->processors[i];
         shoal_buffer_t *out = &pipeline->spares[spare];
         shoal_verdict_t verdict = SHOAL_VERDICT_KEEP;
+        pipeline->processor = i;
         shoal_buffer_clear(out);
         if (!link->connector->processor->process(link->instance, *record, out, &verdict, status)) {
             return STEP_FAILED;
@@ -192,6 +209,7 @@ run_processors(pipeline_t *pipeline, shoal_slice_t *record, shoal_status_t *stat
             spare ^= 1;
         }
     }
+    pipeline->processor = chain->processor_count;
     return STEP_DONE;
 }
 
@@ -218,6 +236,22 @@ has_room_for_scopes(const pipeline_t *pipeline, shoal_status_t *status)
                       SHOAL_BOOKS_SCOPES_MAX);
 }
 
+// While a shard is read again for its letters: whether the record is one of those.
+static bool
+is_wanted(pipeline_t *pipeline, shoal_scope_t scope)
+{
+    if (!pipeline->wanted) {
+        return true;
+    }
+    shoal_wanted_item_t *item =
+        shoal_wanted_find_record(pipeline->wanted, scope, shoal_buffer_slice(&pipeline->record));
+    if (item) {
+        item->is_seen = true;
+        pipeline->retried = item->letter;
+    }
+    return item != NULL;
+}
+
 static bool
 emit(void *ctx, shoal_scope_t scope, const char *kind, shoal_status_t *status)
 {
@@ -232,12 +266,15 @@ emit(void *ctx, shoal_scope_t scope, const char *kind, shoal_status_t *status)
         return pipeline->is_limited ? false : fail_call(pipeline, status);
     }
     call->progress(call->ctx);
+    if (!is_wanted(pipeline, scope)) {
+        return true;
+    }
     shoal_slice_t record = shoal_buffer_slice(&pipeline->record);
     step_t step = run_processors(pipeline, &record, status);
     if (step == STEP_DROPPED) {
         shoal_books_count(&pipeline->books, scope, SHOAL_COUNT_FILTERED, 1);
     } else if (step == STEP_FAILED || !run_sink(pipeline, record, status)) {
-        return give_up(pipeline, scope, record, status);
+        return give_up(pipeline, scope, kind, status);
     } else {
         shoal_books_count(&pipeline->books, scope, SHOAL_COUNT_DELIVERED, 1);
         shoal_books_kind(&pipeline->books, kind);
@@ -264,15 +301,32 @@ emitter_tally(void *ctx, shoal_scope_t scope, shoal_tally_t what, uint64_t count
         [SHOAL_TALLY_APPEARED] = SHOAL_COUNT_APPEARED,
     };
     pipeline_t *pipeline = ctx;
-    shoal_books_count(&pipeline->books, scope, counts[what], count);
+    if (!pipeline->wanted) { // else these are of records that the run before has counted
+        shoal_books_count(&pipeline->books, scope, counts[what], count);
+    }
 }
 
 static void
 emitter_failed(void *ctx, shoal_scope_t scope, const char *name, const shoal_status_t *why)
 {
     pipeline_t *pipeline = ctx;
-    shoal_books_count(&pipeline->books, scope, SHOAL_COUNT_FAILED, 1);
-    shoal_books_error(&pipeline->books, name, why);
+    shoal_wanted_item_t *item = NULL;
+    if (pipeline->wanted) {
+        item = shoal_wanted_find(pipeline->wanted, scope, shoal_slice_of(name));
+        if (!item) {
+            return;
+        }
+        item->is_seen = true;
+    }
+    const shoal_letter_t letter = {
+        .number = item ? item->letter : 0,
+        .scope = scope,
+        .step = "source",
+        .name = name,
+        .why = why,
+    };
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    (void)bury(pipeline, &letter, &status); // a failure is kept and ends the call
 }
 
 // ---- the methods
@@ -321,6 +375,13 @@ flush_sink(const pipeline_t *pipeline, shoal_status_t *status)
 }
 
 static bool
+finish_shard(pipeline_t *pipeline, shoal_status_t *status)
+{
+    return has_room_for_scopes(pipeline, status) && shoal_stream_flush(&pipeline->stream, status) &&
+           shoal_letters_flush(&pipeline->letters, status) && flush_sink(pipeline, status);
+}
+
+static bool
 read_shard(pipeline_t *pipeline, shoal_stage_t stage, shoal_slice_t args, shoal_status_t *status)
 {
     const shoal_link_t *link = &pipeline->chain.source;
@@ -334,8 +395,7 @@ read_shard(pipeline_t *pipeline, shoal_stage_t stage, shoal_slice_t args, shoal_
         return false;
     }
     shoal_status_clear(status);
-    return has_room_for_scopes(pipeline, status) && shoal_stream_flush(&pipeline->stream, status) &&
-           flush_sink(pipeline, status);
+    return finish_shard(pipeline, status);
 }
 
 static bool
@@ -356,6 +416,78 @@ link_up(pipeline_t *pipeline, shoal_slice_t args, shoal_status_t *status)
     return read_shard(pipeline, SHOAL_STAGE_LINK, args, status);
 }
 
+// One letter's record: [letter, scope, type, record].
+static bool
+replay_one(pipeline_t *pipeline, shoal_cursor_t *cursor, shoal_status_t *status)
+{
+    char kind[64];
+    uint32_t parts = shoal_cursor_array(cursor);
+    pipeline->retried = shoal_cursor_uint(cursor);
+    shoal_scope_t scope = (shoal_scope_t)shoal_cursor_uint(cursor);
+    shoal_slice_t type = shoal_cursor_str(cursor);
+    shoal_slice_t record = shoal_cursor_value(cursor);
+    if (parts != 4 || cursor->is_bad) {
+        return shoal_fail(status, SHOAL_PROTOCOL,
+                          "\"letters\" must be an array of [letter, scope, type, record]");
+    }
+    (void)snprintf(kind, sizeof(kind), "%.*s", SHOAL_SLICE_ARGS(type));
+    shoal_buffer_clear(&pipeline->record);
+    shoal_buffer_append_slice(&pipeline->record, record);
+    return emit(pipeline, scope, kind, status);
+}
+
+// Sends the records of dead letters through processors and sink once more.
+static bool
+replay(pipeline_t *pipeline, shoal_slice_t args, shoal_status_t *status)
+{
+    shoal_slice_t letters = SHOAL_SLICE_NONE;
+    (void)shoal_map_find(args, "letters", &letters);
+    shoal_cursor_t cursor = shoal_cursor_over(letters);
+    uint32_t count = shoal_cursor_array(&cursor);
+    bool done = true;
+    for (uint32_t i = 0; i < count && done; i++) {
+        done = replay_one(pipeline, &cursor, status);
+    }
+    if (pipeline->has_failed) {
+        *status = pipeline->failure;
+        return false;
+    }
+    return done && finish_shard(pipeline, status);
+}
+
+// Reads a shard again for the records that it failed with; those that are gone have vanished.
+static bool
+reread(pipeline_t *pipeline, shoal_slice_t args, shoal_status_t *status)
+{
+    shoal_slice_t value = SHOAL_SLICE_NONE;
+    shoal_slice_t inner = SHOAL_SLICE_NONE;
+    uint64_t stage = SHOAL_STAGE_MAP;
+    shoal_wanted_t wanted = {0};
+    if (shoal_map_find(args, "stage", &value)) {
+        shoal_cursor_t cursor = shoal_cursor_over(value);
+        stage = shoal_cursor_uint(&cursor);
+    }
+    (void)shoal_map_find(args, "args", &inner);
+    value = SHOAL_SLICE_NONE;
+    (void)shoal_map_find(args, "letters", &value);
+    if (stage < SHOAL_STAGE_PREPARE || stage > SHOAL_STAGE_LINK) {
+        return shoal_fail(status, SHOAL_PROTOCOL, "\"stage\" must be 1 to 3");
+    }
+    if (!shoal_wanted_read(&wanted, value, status)) {
+        return false;
+    }
+    pipeline->wanted = &wanted;
+    bool done = read_shard(pipeline, (shoal_stage_t)stage, inner, status);
+    pipeline->wanted = NULL;
+    for (size_t i = 0; done && i < wanted.count; i++) {
+        if (!wanted.items[i].is_seen) {
+            shoal_books_count(&pipeline->books, wanted.items[i].scope, SHOAL_COUNT_VANISHED, 1);
+        }
+    }
+    shoal_wanted_fini(&wanted);
+    return done;
+}
+
 static bool
 finish(pipeline_t *pipeline, shoal_slice_t args, shoal_status_t *status)
 {
@@ -369,12 +501,12 @@ typedef struct method {
 } method_t;
 
 static const method_t methods[] = {
-    {"check", check}, {"discover", discover}, {"prepare", prepare},
-    {"map", map},     {"link", link_up},      {"finish", finish},
+    {"check", check},  {"discover", discover}, {"prepare", prepare}, {"map", map},
+    {"link", link_up}, {"finish", finish},     {"replay", replay},   {"reread", reread},
 };
 
-static const char *const method_names[] = {"check", "discover", "prepare", "map",
-                                           "link",  "finish",   NULL};
+static const char *const method_names[] = {"check",  "discover", "prepare", "map", "link",
+                                           "finish", "replay",   "reread",  NULL};
 
 // ---- the class
 
@@ -416,6 +548,7 @@ destroy(void *self)
         shoal_chain_close(&pipeline->chain);
         shoal_books_fini(&pipeline->books);
         shoal_stream_fini(&pipeline->stream);
+        shoal_letters_fini(&pipeline->letters);
         shoal_buffer_fini(&pipeline->args);
         shoal_buffer_fini(&pipeline->record);
         shoal_buffer_fini(&pipeline->spares[0]);
@@ -460,11 +593,13 @@ call(void *self, const shoal_call_t *context, const char *name, shoal_slice_t ar
     pipeline->delivered = 0;
     pipeline->is_limited = false;
     pipeline->has_failed = false;
+    pipeline->retried = 0;
     shoal_books_clear(&pipeline->books);
     bool done = open_once(pipeline, status);
     if (done) {
         shoal_stream_start(&pipeline->stream, context, SHOAL_PIPELINE_CUT_BYTES,
                            SHOAL_PIPELINE_LINGER_MS, pipeline->host.is_dry_run);
+        shoal_letters_start(&pipeline->letters, context, &pipeline->chain.secrets);
         done = method->run(pipeline, args, status);
     }
     if (done) {
@@ -475,6 +610,7 @@ call(void *self, const shoal_call_t *context, const char *name, shoal_slice_t ar
     trim(&pipeline->spares[1]);
     shoal_stream_fini(&pipeline->stream);
     pipeline->stream = (shoal_stream_t){0};
+    shoal_letters_fini(&pipeline->letters);
     pipeline->call = NULL;
     return done;
 }

@@ -156,7 +156,8 @@ send_batch(shoal_session_t *session, shoal_news_t *news, uint64_t now_ms)
                                       .attempt = attempt->number,
                                       .seq = news->seq,
                                       .records = news->records,
-                                      .more = news->more};
+                                      .more = news->more,
+                                      .letters = news->letters};
     if (!shoal_session_say(session, &batch, &news->payload, now_ms)) {
         return false;
     }

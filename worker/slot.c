@@ -226,9 +226,15 @@ payload_take(zmq_msg_t *payload, shoal_buffer_t *batch)
     return true;
 }
 
+// What a batch holds.
+typedef struct content {
+    uint32_t records; // that end in it
+    uint32_t letters;
+    bool more; // its record goes on in the next one
+} content_t;
+
 static bool
-send_one(shoal_slot_t *slot, shoal_buffer_t *batch, uint32_t records, bool more,
-         shoal_status_t *status)
+send_one(shoal_slot_t *slot, shoal_buffer_t *batch, content_t content, shoal_status_t *status)
 {
     if (!credit_spend(slot, batch->len)) {
         return fail_cancelled(status);
@@ -240,9 +246,10 @@ send_one(shoal_slot_t *slot, shoal_buffer_t *batch, uint32_t records, bool more,
         return shoal_fail_as(status, SHOAL_TRANSIENT, SHOAL_LIMIT, "no memory for a batch");
     }
     news->seq = attempt->batches++;
-    news->records = records;
-    news->more = more;
-    attempt->records += records;
+    news->records = content.records;
+    news->letters = content.letters;
+    news->more = content.more;
+    attempt->records += content.records;
     call_progress(slot);
     shoal_slot_tell(slot, news);
     return true;
@@ -259,7 +266,8 @@ send_chunks(shoal_slot_t *slot, shoal_buffer_t *record, uint32_t records, shoal_
         size_t left = record->len - at;
         bool is_last = left <= chunk_bytes;
         shoal_buffer_append(&chunk, record->ptr + at, is_last ? left : chunk_bytes);
-        done = send_one(slot, &chunk, is_last ? records : 0, !is_last, status);
+        content_t content = {.records = is_last ? records : 0, .more = !is_last};
+        done = send_one(slot, &chunk, content, status);
     }
     shoal_buffer_fini(&chunk);
     return done;
@@ -275,7 +283,7 @@ call_send(void *ctx, shoal_buffer_t *batch, uint32_t records, shoal_status_t *st
         return true;
     }
     if (batch->len <= attempt->batch_bytes) {
-        done = send_one(slot, batch, records, /*more=*/false, status);
+        done = send_one(slot, batch, (content_t){.records = records}, status);
     } else if (records > 1) {
         done = shoal_fail(status, SHOAL_LIMIT, "a batch of %zu bytes is above the limit of %u",
                           batch->len, attempt->batch_bytes);
@@ -290,6 +298,22 @@ call_send(void *ctx, shoal_buffer_t *batch, uint32_t records, shoal_status_t *st
     return done;
 }
 
+static bool
+call_send_letters(void *ctx, shoal_buffer_t *batch, uint32_t count, shoal_status_t *status)
+{
+    shoal_slot_t *slot = ctx;
+    if (batch->len == 0) {
+        return true;
+    }
+    bool done = batch->len <= slot->attempt->batch_bytes
+                    ? send_one(slot, batch, (content_t){.letters = count}, status)
+                    : shoal_fail(status, SHOAL_LIMIT,
+                                 "a batch of letters of %zu bytes is above the limit of %u",
+                                 batch->len, slot->attempt->batch_bytes);
+    shoal_buffer_clear(batch);
+    return done;
+}
+
 static shoal_call_t
 context_of(shoal_slot_t *slot)
 {
@@ -297,6 +321,7 @@ context_of(shoal_slot_t *slot)
     return (shoal_call_t){
         .ctx = slot,
         .send = call_send,
+        .send_letters = call_send_letters,
         .wait = call_wait,
         .is_cancelled = call_is_cancelled,
         .progress = call_progress,

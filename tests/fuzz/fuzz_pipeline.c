@@ -152,6 +152,16 @@ take_batch(void *ctx, shoal_buffer_t *batch, uint32_t records, shoal_status_t *s
 }
 
 static bool
+take_letters(void *ctx, shoal_buffer_t *batch, uint32_t count, shoal_status_t *status)
+{
+    (void)ctx;
+    (void)status;
+    FUZZ_CHECK(count > 0 && batch->len > 0);
+    shoal_buffer_clear(batch);
+    return true;
+}
+
+static bool
 is_cancelled(void *ctx)
 {
     (void)ctx;
@@ -167,12 +177,13 @@ note_progress(void *ctx)
 int
 LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
-    static const char *const methods[] = {"check", "discover", "map"};
+    static const char *const methods[] = {"check", "discover", "map", "replay", "reread"};
     shoal_slice_t args = fuzz_slice(bytes, size);
     shoal_modules_t *modules = shoal_modules_new("/nonexistent");
     shoal_modules_add(modules, &all);
     shoal_class_t class = shoal_pipeline_class(modules);
     const shoal_call_t call = {.send = take_batch,
+                               .send_letters = take_letters,
                                .is_cancelled = is_cancelled,
                                .progress = note_progress,
                                .batch_bytes = 262144,

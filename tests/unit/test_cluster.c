@@ -270,7 +270,8 @@ stream(world_t *world, const sent_call_t *sent, uint64_t seq, shoal_slice_t byte
     if (bytes.len > 0) {
         memcpy(zmq_msg_data(&payload), bytes.ptr, bytes.len);
     }
-    shoal_msg_batch_t batch = {sent->call, sent->number, seq, records, false};
+    shoal_msg_batch_t batch = {
+        .call = sent->call, .attempt = sent->number, .seq = seq, .records = records};
     bool is_fine =
         shoal_cluster_batch(world->cluster, sent->worker, &batch, &payload, world->now_ms, status);
     (void)zmq_msg_close(&payload);

@@ -108,7 +108,18 @@ probe_read(void *source, shoal_stage_t stage, shoal_slice_t args, const shoal_em
     for (uint64_t i = 0; i < count && (done || number_of(args, "deaf")); i++) {
         shoal_buffer_t *out = to->begin(to->ctx);
         shoal_write_map(out, 7);
-        out = to->begin(to->ctx); // throws the unfinished one away
+        out = to->begin(to->ctx);       // throws the unfinished one away
+        if (number_of(args, "named")) { // a name that is a text
+            shoal_write_map(out, 3);
+            shoal_write_key(out, "name");
+            shoal_write_str(out, (shoal_slice_t){"abcdefgh" + i % 8, 1});
+            shoal_write_key(out, "database");
+            shoal_write_key(out, "svc.x y");
+            shoal_write_key(out, "bad");
+            shoal_write_bool(out, i % 2 == 0);
+            done = to->record(to->ctx, 5, "table", status);
+            continue;
+        }
         shoal_write_map(out, 3);
         shoal_write_key(out, "kind");
         shoal_write_key(out, "table");
@@ -145,6 +156,7 @@ static const shoal_source_ops_t probe_ops = {probe_open, probe_close, probe_chec
                                              probe_read};
 static const shoal_option_t probe_connection[] = {
     {.path = "hostPort", .flags = SHOAL_OPTION_MUST},
+    {.path = "password", .flags = SHOAL_OPTION_SECRET},
     {.path = "legacy", .flags = SHOAL_OPTION_IGNORED, .help = "has no meaning here"},
     {.path = NULL},
 };
@@ -180,6 +192,11 @@ sieve_process(void *processor, shoal_slice_t record, shoal_buffer_t *out,
     if (strcmp(what, "fatal") == 0) {
         return shoal_fail(status, SHOAL_DENIED, "no");
     }
+    shoal_slice_t bad = SHOAL_SLICE_NONE;
+    if (strcmp(what, "bad") == 0 && shoal_map_find(record, "bad", &bad) &&
+        (unsigned char)bad.ptr[0] == 0xc3) {
+        return shoal_fail_as(status, SHOAL_DATA, SHOAL_INVALID, "bad, says v-pass-word");
+    }
     if (strcmp(what, "data") == 0 && number % 2 == 0) {
         return shoal_fail_as(status, SHOAL_DATA, SHOAL_INVALID, "even");
     }
@@ -199,7 +216,7 @@ sieve_process(void *processor, shoal_slice_t record, shoal_buffer_t *out,
 
 static const shoal_processor_ops_t sieve_ops = {sieve_open, free, sieve_process};
 static const shoal_option_t sieve_options[] = {
-    {.path = "what", .flags = SHOAL_OPTION_MUST, .choices = "drop|shift|data|fatal|nothing"},
+    {.path = "what", .flags = SHOAL_OPTION_MUST, .choices = "drop|shift|data|bad|fatal|nothing"},
     {.path = NULL},
 };
 static const shoal_connector_t sieve_connector = {.abi = SHOAL_CONNECTOR_ABI,
@@ -291,7 +308,9 @@ typedef struct {
     unsigned waits;
     uint64_t waited_ms;
     bool is_cancelled;
-    unsigned cancel_after; // batches; 0: never
+    unsigned cancel_after;  // batches; 0: never
+    shoal_buffer_t letters; // as JSON, one a line
+    unsigned letter_count;
 } fake_t;
 
 static bool
@@ -305,6 +324,24 @@ fake_send(void *ctx, shoal_buffer_t *batch, uint32_t records, shoal_status_t *st
     shoal_buffer_fini(batch);
     if (fake->cancel_after > 0 && fake->batches >= fake->cancel_after) {
         fake->is_cancelled = true;
+        return shoal_fail(status, SHOAL_CANCELLED, "cancelled");
+    }
+    return true;
+}
+
+static bool
+fake_send_letters(void *ctx, shoal_buffer_t *batch, uint32_t count, shoal_status_t *status)
+{
+    fake_t *fake = ctx;
+    shoal_cursor_t cursor = shoal_cursor_over(shoal_buffer_slice(batch));
+    for (uint32_t i = 0; i < count; i++) {
+        CHECK_OK(shoal_json_write(shoal_cursor_value(&cursor), &fake->letters, status), *status);
+        shoal_buffer_append_byte(&fake->letters, '\n');
+    }
+    CHECK(shoal_cursor_is_done(&cursor));
+    fake->letter_count += count;
+    shoal_buffer_fini(batch);
+    if (fake->is_cancelled) {
         return shoal_fail(status, SHOAL_CANCELLED, "cancelled");
     }
     return true;
@@ -358,7 +395,8 @@ typedef struct {
     const char *host_port; // "h"
     const char *sink;      // "lines"
     const char *processors[4];
-    const char *extra_key; // in serviceConnection.config
+    const char *extra_key;   // in serviceConnection.config
+    const char *extra_value; // "v"
     bool is_dry_run;
     bool is_lenient;
 } spec_t;
@@ -383,7 +421,7 @@ write_source(shoal_buffer_t *out, const spec_t *spec)
     shoal_write_map(out, spec->extra_key ? 2 : 1);
     write_pair(out, "hostPort", spec->host_port ? spec->host_port : "h");
     if (spec->extra_key) {
-        write_pair(out, spec->extra_key, "v");
+        write_pair(out, spec->extra_key, spec->extra_value ? spec->extra_value : "v");
     }
     shoal_write_text(out, "sourceConfig");
     shoal_write_nil(out);
@@ -430,6 +468,7 @@ job_init_args(job_t *job, shoal_slice_t args)
     CHECK_OK(shoal_class_check(&job->class, &job->status), job->status);
     CHECK_OK(job->class.construct(job->class.ctx, args, &job->self, &job->status), job->status);
     job->fake.call = (shoal_call_t){.send = fake_send,
+                                    .send_letters = fake_send_letters,
                                     .wait = fake_wait,
                                     .is_cancelled = fake_is_cancelled,
                                     .progress = fake_progress,
@@ -457,6 +496,7 @@ job_fini(job_t *job)
     job->class.destroy(job->self);
     shoal_modules_destroy(&job->modules);
     shoal_buffer_fini(&job->fake.sent);
+    shoal_buffer_fini(&job->fake.letters);
     shoal_buffer_fini(&job->detail);
 }
 
@@ -468,6 +508,8 @@ run(job_t *job, const char *method, shoal_slice_t args)
     shoal_status_clear(&job->status);
     shoal_buffer_clear(&job->detail);
     shoal_buffer_clear(&job->fake.sent);
+    shoal_buffer_clear(&job->fake.letters);
+    job->fake.letter_count = 0;
     job->fake.batches = job->fake.records = job->fake.waits = 0;
     job->fake.batch_max = 0;
     job->fake.waited_ms = 0;
@@ -748,6 +790,157 @@ the_limit_ends_a_shard_as_done(void)
     job_fini(&job);
 }
 
+// ---- dead letters
+
+static void
+a_record_that_fails_is_a_letter_as_the_source_wrote_it(void)
+{
+    job_t job;
+    job_init(&job, (spec_t){.processors = {"shift", "data"}});
+    CHECK_OK(RUN(&job, "map", {"n", 3}), job.status); // numbers 0 1 2 become 1 2 3
+    CHECK(job.fake.records == 2 && job.fake.letter_count == 1);
+    assert_string_equal(shoal_buffer_text(&job.fake.letters),
+                        "{\"scope\":5,\"class\":3,\"code\":1,\"message\":\"even\",\"key\":\"\","
+                        "\"step\":\"processor[1]\",\"type\":\"table\","
+                        "\"name\":\"(a record without a name)\","
+                        "\"record\":{\"kind\":\"table\",\"name\":1,\"text\":\"\"}}\n");
+    job_fini(&job);
+
+    job_init(&job, (spec_t){.processors = {"bad"}});
+    CHECK_OK(RUN(&job, "map", {"n", 2}, {"named", 1}), job.status);
+    CHECK(job.fake.letter_count == 1);
+    CHECK_SAYS(shoal_buffer_text(&job.fake.letters), "\"name\":\"svc.x y.a\"");
+    job_fini(&job);
+}
+
+static void
+what_the_source_fails_with_is_a_letter_without_a_record(void)
+{
+    job_t job;
+    job_init(&job, (spec_t){0});
+    CHECK_OK(RUN(&job, "link", {"n", 0}), job.status);
+    CHECK(job.fake.letter_count == 1);
+    CHECK_SAYS(shoal_buffer_text(&job.fake.letters), "\"step\":\"source\"");
+    CHECK_SAYS(shoal_buffer_text(&job.fake.letters), "\"name\":\"v1\"}");
+    job_fini(&job);
+}
+
+static void
+secrets_and_what_is_too_large_are_not_kept(void)
+{
+    job_t job;
+    job_init(
+        &job,
+        (spec_t){.processors = {"bad"}, .extra_key = "password", .extra_value = "v-pass-word"});
+    CHECK_OK(RUN(&job, "map", {"n", 1}, {"named", 1}), job.status);
+    CHECK_SAYS(shoal_buffer_text(&job.fake.letters), "bad, says ***");
+    CHECK(!strstr(shoal_buffer_text(&job.fake.letters), "v-pass-word"));
+    job_fini(&job);
+
+    job_init(&job, (spec_t){.extra_key = "password", .extra_value = "xxxx", .sink = "lines"});
+    job.fake.call.record_bytes = 100;
+    CHECK_OK(RUN(&job, "map", {"n", 1}, {"size", 200}), job.status);
+    CHECK_SAYS(shoal_buffer_text(&job.fake.letters), "\"redacted\":true");
+    CHECK(!strstr(shoal_buffer_text(&job.fake.letters), "xxxx"));
+    CHECK_OK(RUN(&job, "map", {"n", 1}, {"size", 200000}), job.status);
+    CHECK_SAYS(shoal_buffer_text(&job.fake.letters), "\"record_bytes\":2000");
+    CHECK(!strstr(shoal_buffer_text(&job.fake.letters), "\"record\":"));
+    job_fini(&job);
+}
+
+static void
+letters_go_out_in_batches_and_a_cancelled_call_ends(void)
+{
+    job_t job;
+    job_init(&job, (spec_t){.processors = {"data"}});
+    CHECK_OK(RUN(&job, "map", {"n", 40}, {"size", 20000}), job.status);
+    CHECK(job.fake.letter_count == 20);
+    job.fake.is_cancelled = true;
+    CHECK_FAILS(RUN(&job, "link", {"n", 0}), job.status, SHOAL_CANCELLED);
+    job_fini(&job);
+}
+
+// {"letters": [[7, 5, "table", {"name": first}], [9, 5, "table", {"name": second}]]}
+static bool
+run_replay(job_t *job, uint64_t first, uint64_t second)
+{
+    shoal_buffer_t args = SHOAL_BUFFER_INIT;
+    shoal_write_map(&args, 1);
+    shoal_write_key(&args, "letters");
+    shoal_write_array(&args, 2);
+    for (int i = 0; i < 2; i++) {
+        shoal_write_array(&args, 4);
+        shoal_write_uint(&args, i ? 9 : 7);
+        shoal_write_uint(&args, 5);
+        shoal_write_key(&args, "table");
+        shoal_write_map(&args, 1);
+        shoal_write_key(&args, "name");
+        shoal_write_uint(&args, i ? second : first);
+    }
+    bool done = run(job, "replay", shoal_buffer_slice(&args));
+    shoal_buffer_fini(&args);
+    return done;
+}
+
+static void
+replay_sends_records_through_the_processors_again(void)
+{
+    job_t job;
+    job_init(&job, (spec_t){.processors = {"data"}});
+    CHECK_OK(run_replay(&job, 3, 4), job.status);
+    CHECK(job.fake.records == 1 && job.fake.letter_count == 1);
+    assert_string_equal(shoal_buffer_text(&job.fake.sent), "{\"name\":3}\n");
+    CHECK_SAYS(shoal_buffer_text(&job.fake.letters), "{\"letter\":9,");
+    CHECK_SAYS(shoal_buffer_text(&job.detail), "[[5,1,0,0,0,1]]");
+    CHECK_FAILS(run(&job, "replay", SHOAL_SLICE("\x81\xa7letters\x91\xc0")), job.status,
+                SHOAL_PROTOCOL);
+    job_fini(&job);
+}
+
+// A shard of four named records, of which `names` are wanted as letters 1, 2, ...
+static bool
+run_reread(job_t *job, const char *const *names, uint32_t count)
+{
+    shoal_buffer_t args = SHOAL_BUFFER_INIT;
+    shoal_write_map(&args, 3);
+    shoal_write_key(&args, "stage");
+    shoal_write_uint(&args, 2);
+    shoal_write_key(&args, "args");
+    shoal_write_map(&args, 2);
+    shoal_write_key(&args, "n");
+    shoal_write_uint(&args, 4);
+    shoal_write_key(&args, "named");
+    shoal_write_uint(&args, 1);
+    shoal_write_key(&args, "letters");
+    shoal_write_array(&args, count);
+    for (uint32_t i = 0; i < count; i++) {
+        shoal_write_array(&args, 3);
+        shoal_write_uint(&args, i + 1);
+        shoal_write_uint(&args, 5);
+        shoal_write_text(&args, names[i]);
+    }
+    bool done = run(job, "reread", shoal_buffer_slice(&args));
+    shoal_buffer_fini(&args);
+    return done;
+}
+
+static void
+reread_delivers_what_is_wanted_and_nothing_else(void)
+{
+    static const char *const names[] = {"svc.x y.b", "c", "svc.x y.gone"};
+    job_t job;
+    job_init(&job, (spec_t){.processors = {"bad"}});
+    CHECK_OK(run_reread(&job, names, 3), job.status);
+    CHECK(job.fake.records == 1 && job.fake.letter_count == 1);
+    CHECK_SAYS(shoal_buffer_text(&job.fake.sent), "\"name\":\"b\"");
+    CHECK_SAYS(shoal_buffer_text(&job.fake.letters), "{\"letter\":2,");
+    CHECK_SAYS(shoal_buffer_text(&job.detail), "[[5,1,0,1,0,1]]");
+    CHECK_FAILS(run(&job, "reread", SHOAL_SLICE("\x81\xa5stage\x09")), job.status, SHOAL_PROTOCOL);
+    CHECK_FAILS(run(&job, "reread", SHOAL_SLICE("\x81\xa7letters\x01")), job.status,
+                SHOAL_PROTOCOL);
+    job_fini(&job);
+}
+
 static void
 a_cancelled_call_ends_even_if_the_source_does_not_listen(void)
 {
@@ -829,6 +1022,12 @@ TEST_MAIN(TEST(check_says_what_the_sink_is_and_what_the_source_found),
           TEST(a_failure_of_class_data_gives_up_one_record_any_other_the_shard),
           TEST(a_source_that_fails_fails_the_shard_and_its_instance_stays),
           TEST(the_limit_ends_a_shard_as_done),
+          TEST(a_record_that_fails_is_a_letter_as_the_source_wrote_it),
+          TEST(what_the_source_fails_with_is_a_letter_without_a_record),
+          TEST(secrets_and_what_is_too_large_are_not_kept),
+          TEST(letters_go_out_in_batches_and_a_cancelled_call_ends),
+          TEST(replay_sends_records_through_the_processors_again),
+          TEST(reread_delivers_what_is_wanted_and_nothing_else),
           TEST(a_cancelled_call_ends_even_if_the_source_does_not_listen),
           TEST(a_source_that_waits_does_not_hold_back_its_records),
           TEST(a_direct_sink_is_flushed_after_each_shard),

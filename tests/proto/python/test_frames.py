@@ -26,6 +26,7 @@ SAMPLES = {
     "ASK": dict(request=1, what="head"),
     "WATCH": dict(request=1, job=999),
     "STOP": dict(request=1, job=999, reason="a test"),
+    "DROP_LETTERS": dict(request=1, job=999, letters=[1]),
     "OUTPUT": {"request": 1, "job": 999, "from": 1, "credit": 65536},
     "TAKEN": dict(job=999, commit=1, bytes=10),
 }
