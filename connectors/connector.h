@@ -30,7 +30,7 @@
 #include "proto/base/slice.h"
 #include "proto/base/status.h"
 
-#define SHOAL_CONNECTOR_ABI    1 // another number is refused by the worker
+#define SHOAL_CONNECTOR_ABI    2 // another number is refused by the worker
 
 #define SHOAL_CONNECTOR_EXPORT __attribute__((visibility("default")))
 #define SHOAL_CONNECTOR_SYMBOL "shoal_connector"
@@ -95,6 +95,9 @@ typedef struct shoal_shard {
     const shoal_expectation_t *expects;
     size_t expect_count;
     shoal_slice_t args; // one msgpack value, given to prepare, read or link later; at most 64 KiB
+    // As cursor() right after the shard, but the job gets both or neither: a new attempt never cuts
+    // again what was cut. One msgpack value, or empty; it counts towards the 64 KiB.
+    shoal_slice_t cursor;
 } shoal_shard_t;
 
 // Where discovery puts what it finds. Each may block while the head is slow, and each fails with

@@ -236,6 +236,20 @@ cursor_take(shoal_job_t *job, shoal_slice_t value, shoal_status_t *status)
     return true;
 }
 
+// A cursor that comes with a shard or a scope takes effect together with it: a new attempt then either
+// gets both or neither, whatever becomes of the rest.
+static bool
+item_take(shoal_job_t *job, const item_t *item, shoal_status_t *status)
+{
+    if (!item->has_shard && !item->has_scope && !item->has_cursor) {
+        return shoal_fail(status, SHOAL_PROTOCOL,
+                          "an item is neither a scope, nor a shard, nor a cursor");
+    }
+    return (!item->has_shard || shard_take(job, item, status)) &&
+           (item->has_shard || !item->has_scope || scope_take(job, item, status)) &&
+           (!item->has_cursor || cursor_take(job, item->cursor, status));
+}
+
 bool
 shoal_job_take_items(shoal_job_t *job, shoal_slice_t items, shoal_status_t *status)
 {
@@ -243,17 +257,7 @@ shoal_job_take_items(shoal_job_t *job, shoal_slice_t items, shoal_status_t *stat
     while (shoal_cursor_left(&cursor) > 0) {
         item_t item = {0};
         bool is_taken = item_read(&cursor, &item, status);
-        if (is_taken && item.has_shard) {
-            is_taken = shard_take(job, &item, status);
-        } else if (is_taken && item.has_scope) {
-            is_taken = scope_take(job, &item, status);
-        } else if (is_taken && item.has_cursor) {
-            is_taken = cursor_take(job, item.cursor, status);
-        } else if (is_taken) {
-            is_taken = shoal_fail(status, SHOAL_PROTOCOL,
-                                  "an item is neither a scope, nor a shard, nor a cursor");
-        }
-        if (!is_taken) {
+        if (!is_taken || !item_take(job, &item, status)) {
             return shoal_fail_while(status, "cannot take what discover found");
         }
     }

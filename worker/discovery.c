@@ -143,6 +143,9 @@ check_shard(shoal_finder_t *finder, const shoal_shard_t *shard, shoal_status_t *
         (shard->args.len > 0 && !shoal_cursor_check(shard->args, SHOAL_VALUE_DEPTH_MAX))) {
         return refuse(finder, "a shard's arguments are too long, or no single value", status);
     }
+    if (shard->cursor.len > 0 && !shoal_cursor_check(shard->cursor, SHOAL_VALUE_DEPTH_MAX)) {
+        return refuse(finder, "a shard's cursor is no single value", status);
+    }
     finder->last_shard = shard->number;
     return true;
 }
@@ -155,7 +158,7 @@ put_shard(void *ctx, const shoal_shard_t *shard, shoal_status_t *status)
         return false;
     }
     shoal_buffer_t *out = shoal_stream_out(finder->stream);
-    shoal_write_map(out, 7);
+    shoal_write_map(out, shard->cursor.len > 0 ? 8 : 7);
     shoal_write_key(out, "shard");
     shoal_write_uint(out, shard->number);
     shoal_write_key(out, "stage");
@@ -178,6 +181,10 @@ put_shard(void *ctx, const shoal_shard_t *shard, shoal_status_t *status)
         shoal_write_raw(out, shard->args);
     } else {
         shoal_write_nil(out);
+    }
+    if (shard->cursor.len > 0) {
+        shoal_write_key(out, "cursor");
+        shoal_write_raw(out, shard->cursor);
     }
     return commit(finder, status);
 }

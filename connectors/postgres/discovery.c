@@ -2,8 +2,9 @@
 //
 // discovery.c - see discovery.h.
 //
-// A database's findings are gathered first and told afterwards, followed by a cursor, so that an
-// attempt that fails has told either all of a database or nothing of it.
+// A database's findings are gathered first and told afterwards. Each of its shards carries a cursor,
+// so that after an attempt that failed the next one cuts only what no shard has (part.h); how many
+// tables a schema has is said when all of its shards are, because later ones may be another attempt's.
 
 #include "connectors/postgres/discovery.h"
 
@@ -12,6 +13,7 @@
 
 #include "connectors/catalogue.h"
 #include "connectors/postgres/failure.h"
+#include "connectors/postgres/part.h"
 #include "connectors/postgres/plan.h"
 #include "proto/base/alloc.h"
 #include "proto/record/cursor.h"
@@ -30,11 +32,13 @@
     "select oid, nspname, pg_catalog.has_schema_privilege(oid, 'USAGE') "                          \
     "from pg_catalog.pg_namespace where nspname !~ '^pg_' order by oid"
 
-// $1: bits of a bucket, $2 and $3: the first and last kinds of relation.
+// $1: bits of a bucket, $2: kinds of relation, $3 and $4: the schema, or 0, and the table to begin at.
 #define BUCKETS_SQL                                                                                \
     "select (c.oid::int8 >> $1::int4)::int4, c.relnamespace, min(c.oid), count(*)::int4, "         \
     "count(*) filter (where c.relkind in ('v', 'm'))::int4 from pg_catalog.pg_class c "            \
     "where c.relkind = any($2::\"char\"[]) and not c.relispartition and c.relpersistence <> 't' "  \
+    "and case when $3::oid = 0 then c.oid >= $4::oid "                                             \
+    "else (c.relnamespace, c.oid) >= ($3::oid, $4::oid) end "                                      \
     "group by 1, 2 order by 1, 2"
 
 typedef struct schema {
@@ -76,12 +80,12 @@ typedef struct discovery {
     shoal_buffer_t service_fqn;
     database_t *databases;
     size_t database_count;
-    shoal_scope_t next_scope;
-    uint32_t next_shard;
+    shoal_pg_part_t part;
     bool is_unshared;           // a database's snapshot could not be shared
     bool has_default_databases; // some were left out without anybody having asked for it
     bool has_default_schemas;
     shoal_buffer_t args;
+    shoal_buffer_t cursor;
 } discovery_t;
 
 // ---- arguments of PREPARE shards
@@ -246,6 +250,12 @@ keep_schema(const discovery_t *discovery, const listing_t *listing, shoal_slice_
     return is_done;
 }
 
+static shoal_scope_t
+part_scope(const shoal_pg_part_t *part, const shoal_pg_part_schema_t *schema)
+{
+    return part->scope + 1 + (shoal_scope_t)(schema - part->schemas);
+}
+
 static bool
 read_schemas(const discovery_t *discovery, shoal_pg_link_t *link, listing_t *listing,
              shoal_status_t *status)
@@ -264,6 +274,12 @@ read_schemas(const discovery_t *discovery, shoal_pg_link_t *link, listing_t *lis
         }
         if (!keep_schema(discovery, listing, schema.name, &schema.is_kept, status)) {
             return false;
+        }
+        if (discovery->part.is_inside) { // its scope is the one that was told
+            const shoal_pg_part_schema_t *known =
+                shoal_pg_part_schema(&discovery->part, schema.number);
+            schema.is_kept = known != NULL;
+            schema.scope = known ? part_scope(&discovery->part, known) : 0;
         }
         listing->kept += schema.is_kept ? 1 : 0;
         add_schema(listing, &schema);
@@ -356,13 +372,18 @@ list_inside(discovery_t *discovery, listing_t *listing, shoal_status_t *status)
     (void)snprintf(kinds, sizeof(kinds), "{%s%s%s}", settings->include_tables ? "r,p,f" : "",
                    settings->include_tables && settings->include_views ? "," : "",
                    settings->include_views ? "v,m" : "");
-    const char *const parameters[] = {bits, kinds};
+    char schema[16];
+    char table[16];
+    const shoal_pg_part_t *part = &discovery->part;
+    (void)snprintf(schema, sizeof(schema), "%u", part->is_inside ? part->from_schema : 0);
+    (void)snprintf(table, sizeof(table), "%u", part->is_inside ? part->from_table : 0);
+    const char *const parameters[] = {bits, kinds, schema, table};
     shoal_pg_link_t *link;
     bool is_shared;
     return shoal_pg_session_begin(discovery->session, listing->name, SHOAL_SLICE_NONE, &link,
                                   status) &&
            shoal_pg_link_send(link, "list the schemas", SCHEMAS_SQL, 0, NULL, status) &&
-           shoal_pg_link_send(link, "count the tables", BUCKETS_SQL, 2, parameters, status) &&
+           shoal_pg_link_send(link, "count the tables", BUCKETS_SQL, 4, parameters, status) &&
            shoal_pg_link_sync(link, status) &&
            shoal_pg_session_opened(discovery->session, &is_shared, status) &&
            read_schemas(discovery, link, listing, status) &&
@@ -416,28 +437,41 @@ tell_scope(const discovery_t *discovery, shoal_scope_t scope, shoal_slice_t fqn,
     return is_done;
 }
 
+// The schema's tables cannot be listed.
 static bool
-tell_schema(const discovery_t *discovery, const listing_t *listing, const schema_t *schema,
+tell_denied(const discovery_t *discovery, const listing_t *listing, const schema_t *schema,
             shoal_status_t *status)
 {
-    const shoal_discovery_t *to = discovery->to;
-    shoal_buffer_t fqn = SHOAL_BUFFER_INIT;
-    shoal_catalogue_fqn(&fqn, listing->fqn, schema->name);
-    bool is_done = tell_scope(discovery, schema->scope, shoal_buffer_slice(&fqn), "tables", status);
-    shoal_buffer_fini(&fqn);
-    if (!is_done) {
-        return false;
-    }
-    if (schema->is_allowed) {
-        return to->scope_end(to->ctx, schema->scope, schema->tables, status);
-    }
     shoal_status_t why = SHOAL_STATUS_INIT;
     (void)shoal_fail(&why, SHOAL_DENIED,
                      "no permission on schema \"%.*s\" of database \"%.*s\": role \"%s\" lacks "
                      "USAGE on it",
                      SHOAL_SLICE_ARGS(schema->name), SHOAL_SLICE_ARGS(listing->name),
                      discovery->settings->user);
-    return to->scope_failed(to->ctx, schema->scope, &why, status);
+    return discovery->to->scope_failed(discovery->to->ctx, schema->scope, &why, status);
+}
+
+static bool
+tell_schema(const discovery_t *discovery, const listing_t *listing, const schema_t *schema,
+            shoal_status_t *status)
+{
+    shoal_buffer_t fqn = SHOAL_BUFFER_INIT;
+    shoal_catalogue_fqn(&fqn, listing->fqn, schema->name);
+    bool is_done = tell_scope(discovery, schema->scope, shoal_buffer_slice(&fqn), "tables", status);
+    shoal_buffer_fini(&fqn);
+    return is_done && (schema->is_allowed || tell_denied(discovery, listing, schema, status));
+}
+
+// The cursor of the shard that is told now; none where it would be too large.
+static shoal_slice_t
+cursor_here(discovery_t *discovery)
+{
+    shoal_buffer_clear(&discovery->cursor);
+    if (!discovery->part.is_inside || discovery->part.schema_count > SHOAL_PG_PART_SCHEMAS_MAX) {
+        return SHOAL_SLICE_NONE;
+    }
+    shoal_pg_part_write(&discovery->part, &discovery->cursor);
+    return shoal_buffer_slice(&discovery->cursor);
 }
 
 static bool
@@ -449,7 +483,7 @@ tell_prepare(discovery_t *discovery, const shoal_pg_prepare_t *prepare, uint32_t
                    SHOAL_SLICE_ARGS(prepare->database), prepare->database.len ? " schemas" : "");
     shoal_buffer_clear(&discovery->args);
     shoal_pg_prepare_write(prepare, &discovery->args);
-    shoal_shard_t shard = {.number = discovery->next_shard++,
+    shoal_shard_t shard = {.number = discovery->part.next_shard++,
                            .stage = SHOAL_STAGE_PREPARE,
                            .needs = needs,
                            .cost_us = 1000,
@@ -457,6 +491,7 @@ tell_prepare(discovery_t *discovery, const shoal_pg_prepare_t *prepare, uint32_t
                            .expects = expects,
                            .expect_count = expect_count,
                            .args = shoal_buffer_slice(&discovery->args)};
+    shard.cursor = cursor_here(discovery);
     return discovery->to->shard(discovery->to->ctx, &shard, status);
 }
 
@@ -521,9 +556,22 @@ count_schemas(const listing_t *listing, const shoal_pg_cut_t *cut, shoal_pg_task
     free(tables);
 }
 
+// Notes what a cut has of each schema, and where the rest begins.
+static void
+part_advance(shoal_pg_part_t *part, const listing_t *listing, const shoal_pg_cut_t *cut,
+             const shoal_pg_task_t *task)
+{
+    bool is_every = cut->schema == SHOAL_PG_EVERY_SCHEMA;
+    part->from_schema = is_every ? 0 : listing->schemas[cut->schema].number + 1;
+    part->from_table = is_every ? task->cuts[task->range_count] : 0;
+    for (uint32_t i = 0; i < task->count_count; i++) {
+        shoal_pg_part_schema(part, task->counts[i].schema)->told += task->counts[i].tables;
+    }
+}
+
 static bool
 tell_map(discovery_t *discovery, const listing_t *listing, const shoal_pg_cut_t *cut, uint32_t next,
-         uint32_t needs, shoal_status_t *status)
+         shoal_status_t *status)
 {
     shoal_pg_task_t task = {.database = listing->name,
                             .snapshot = shoal_slice_of(listing->snapshot),
@@ -540,14 +588,16 @@ tell_map(discovery_t *discovery, const listing_t *listing, const shoal_pg_cut_t 
     char title[TITLE_MAX];
     (void)snprintf(title, sizeof(title), "%.*s tables %u..", SHOAL_SLICE_ARGS(listing->fqn),
                    task.cuts[0]);
-    shoal_shard_t shard = {.number = discovery->next_shard++,
+    shoal_shard_t shard = {.number = discovery->part.next_shard++,
                            .stage = SHOAL_STAGE_MAP,
-                           .needs = needs,
+                           .needs = discovery->part.prepare,
                            .cost_us = cut->tables * SHOAL_PG_TABLE_COST_US,
                            .title = title,
                            .expects = expects,
                            .expect_count = task.count_count,
                            .args = shoal_buffer_slice(&discovery->args)};
+    part_advance(&discovery->part, listing, cut, &task);
+    shard.cursor = cursor_here(discovery);
     bool is_done = discovery->to->shard(discovery->to->ctx, &shard, status);
     free(expects);
     shoal_pg_task_fini(&task);
@@ -568,60 +618,114 @@ cut_end(const discovery_t *discovery, const listing_t *listing, const shoal_pg_c
 }
 
 static bool
-tell_shards(discovery_t *discovery, const listing_t *listing, shoal_scope_t scope,
-            const shoal_pg_cut_t *cuts, size_t cut_count, shoal_status_t *status)
+tell_maps(discovery_t *discovery, const listing_t *listing, const shoal_pg_cut_t *cuts,
+          size_t cut_count, shoal_status_t *status)
 {
-    shoal_pg_prepare_t prepare = {SHOAL_PG_PREPARE_DATABASE, listing->name,
-                                  shoal_slice_of(listing->snapshot), scope, listing->kept};
-    shoal_expectation_t expects[] = {{SHOAL_PG_SCOPE_SERVICE, 1}, {scope, listing->kept}};
-    uint32_t number = discovery->next_shard;
-    if (!tell_prepare(discovery, &prepare, /*needs=*/1, expects, 2, status)) {
-        return false;
-    }
     for (size_t i = 0; i < cut_count; i++) {
         uint32_t next = cut_end(discovery, listing, &cuts[i]);
-        if (!tell_map(discovery, listing, &cuts[i], next, /*needs=*/number, status)) {
+        if (!tell_map(discovery, listing, &cuts[i], next, status)) {
             return false;
         }
     }
     return true;
 }
 
+// Between two databases.
 static bool
 tell_cursor(discovery_t *discovery, uint32_t database, shoal_status_t *status)
 {
-    shoal_buffer_clear(&discovery->args);
-    shoal_write_array(&discovery->args, 3);
-    shoal_write_uint(&discovery->args, database);
-    shoal_write_uint(&discovery->args, discovery->next_scope);
-    shoal_write_uint(&discovery->args, discovery->next_shard);
-    return discovery->to->cursor(discovery->to->ctx, shoal_buffer_slice(&discovery->args), status);
+    discovery->part.database = database;
+    shoal_pg_part_leave(&discovery->part);
+    shoal_buffer_clear(&discovery->cursor);
+    shoal_pg_part_write(&discovery->part, &discovery->cursor);
+    return discovery->to->cursor(discovery->to->ctx, shoal_buffer_slice(&discovery->cursor),
+                                 status);
 }
 
-// Tells all of a database: its scope, its schemas' scopes, its shards.
+// Enters the database: the schemas that are kept get their scopes.
+static void
+part_enter(shoal_pg_part_t *part, uint32_t database, listing_t *listing)
+{
+    part->database = database;
+    part->scope = part->next_scope++;
+    part->schemas = shoal_alloc((listing->kept + 1) * sizeof(*part->schemas));
+    part->schema_count = 0;
+    for (uint32_t i = 0; i < listing->schema_count; i++) {
+        schema_t *schema = &listing->schemas[i];
+        if (schema->is_kept) {
+            schema->scope = part->next_scope++;
+            part->schemas[part->schema_count++] =
+                (shoal_pg_part_schema_t){schema->number, !schema->is_allowed, 0};
+        }
+    }
+    part->from_schema = part->from_table = 0;
+    part->prepare = part->next_shard;
+    part->is_inside = true;
+}
+
+// Tells of a database what comes before its tables: its scope, its schemas' scopes, its own shard.
 static bool
-tell_database(discovery_t *discovery, listing_t *listing, const shoal_pg_cut_t *cuts,
-              size_t cut_count, shoal_status_t *status)
+tell_database(discovery_t *discovery, const listing_t *listing, shoal_status_t *status)
 {
     const shoal_discovery_t *to = discovery->to;
-    shoal_scope_t scope = discovery->next_scope++;
+    shoal_scope_t scope = discovery->part.scope;
     if (!tell_scope(discovery, scope, listing->fqn, "schemas", status)) {
         return false;
     }
     for (uint32_t i = 0; i < listing->schema_count; i++) {
-        schema_t *schema = &listing->schemas[i];
-        if (schema->is_kept) {
-            schema->scope = discovery->next_scope++;
-            if (!tell_schema(discovery, listing, schema, status)) {
-                return false;
-            }
+        const schema_t *schema = &listing->schemas[i];
+        if (schema->is_kept && !tell_schema(discovery, listing, schema, status)) {
+            return false;
         }
     }
     if (listing->kept < listing->schema_count) {
         to->filtered(to->ctx, scope, listing->schema_count - listing->kept);
     }
-    return tell_shards(discovery, listing, scope, cuts, cut_count, status) &&
-           to->scope_end(to->ctx, scope, listing->schema_count, status);
+    shoal_pg_prepare_t prepare = {SHOAL_PG_PREPARE_DATABASE, listing->name,
+                                  shoal_slice_of(listing->snapshot), scope, listing->kept};
+    shoal_expectation_t expects[] = {{SHOAL_PG_SCOPE_SERVICE, 1}, {scope, listing->kept}};
+    return to->scope_end(to->ctx, scope, listing->schema_count, status) &&
+           tell_prepare(discovery, &prepare, /*needs=*/1, expects, 2, status);
+}
+
+// All shards of the database are told: its schemas have as many tables as those have. `listing` is
+// NULL if the database is gone, and with it what no shard has.
+static bool
+tell_ends(const discovery_t *discovery, const listing_t *listing, shoal_status_t *status)
+{
+    const shoal_discovery_t *to = discovery->to;
+    const shoal_pg_part_t *part = &discovery->part;
+    for (uint32_t i = 0; i < part->schema_count; i++) {
+        const shoal_pg_part_schema_t *told = &part->schemas[i];
+        const schema_t *schema = listing ? find_schema(listing, told->number) : NULL;
+        bool is_denied = schema && !schema->is_allowed; // since the first attempt
+        if (told->is_failed) {
+            continue;
+        }
+        if (is_denied ? !tell_denied(discovery, listing, schema, status)
+                      : !to->scope_end(to->ctx, part_scope(part, told), told->told, status)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// The rest of a database that an earlier attempt has begun with cannot be listed.
+static bool
+tell_rest_failed(const discovery_t *discovery, const shoal_status_t *why, shoal_status_t *status)
+{
+    const shoal_discovery_t *to = discovery->to;
+    const shoal_pg_part_t *part = &discovery->part;
+    if (shoal_pg_is_gone(discovery->settings, why)) {
+        return tell_ends(discovery, NULL, status);
+    }
+    for (uint32_t i = 0; i < part->schema_count; i++) {
+        if (!part->schemas[i].is_failed &&
+            !to->scope_failed(to->ctx, part_scope(part, &part->schemas[i]), why, status)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 // A database that could not be listed: its scope has failed, its own record is still to come.
@@ -630,7 +734,7 @@ tell_failed(discovery_t *discovery, const listing_t *listing, const shoal_status
             shoal_status_t *status)
 {
     const shoal_discovery_t *to = discovery->to;
-    shoal_scope_t scope = discovery->next_scope++;
+    shoal_scope_t scope = discovery->part.next_scope++;
     bool is_gone = shoal_pg_is_gone(discovery->settings, why);
     shoal_pg_prepare_t prepare = {is_gone ? SHOAL_PG_PREPARE_GONE : SHOAL_PG_PREPARE_BARE,
                                   listing->name, SHOAL_SLICE_NONE, scope, 0};
@@ -662,6 +766,7 @@ discover_database(discovery_t *discovery, const database_t *database, shoal_stat
     shoal_pg_cut_t *cuts = NULL;
     size_t cut_count = 0;
     shoal_status_t why = SHOAL_STATUS_INIT;
+    bool is_rest = discovery->part.is_inside; // an earlier attempt has told how it begins
     bool is_done = list_inside(discovery, &listing, &why);
     if (is_done) {
         cuts = shoal_pg_plan_cut(discovery->settings, discovery->host->slots, listing.buckets,
@@ -669,15 +774,21 @@ discover_database(discovery_t *discovery, const database_t *database, shoal_stat
         is_done = end_or_hold(discovery, &listing, cut_count, &why);
     }
     if (is_done) {
-        discovery->has_default_schemas =
-            discovery->has_default_schemas ||
-            (discovery->settings->excludes_schemas && listing.kept < listing.schema_count);
-        is_done = tell_database(discovery, &listing, cuts, cut_count, status);
+        if (!is_rest) {
+            discovery->has_default_schemas =
+                discovery->has_default_schemas ||
+                (discovery->settings->excludes_schemas && listing.kept < listing.schema_count);
+            part_enter(&discovery->part, database->number, &listing);
+        }
+        is_done = (is_rest || tell_database(discovery, &listing, status)) &&
+                  tell_maps(discovery, &listing, cuts, cut_count, status) &&
+                  tell_ends(discovery, &listing, status);
     } else {
         shoal_pg_session_abandon(discovery->session);
         *status = why;
-        is_done =
-            is_its_own_fault(discovery, &why) && tell_failed(discovery, &listing, &why, status);
+        is_done = is_its_own_fault(discovery, &why) &&
+                  (is_rest ? tell_rest_failed(discovery, &why, status)
+                           : tell_failed(discovery, &listing, &why, status));
     }
     free(cuts);
     listing_fini(&listing);
@@ -707,31 +818,6 @@ tell_service(discovery_t *discovery, uint64_t filtered, shoal_status_t *status)
            tell_cursor(discovery, /*database=*/0, status);
 }
 
-static bool
-read_cursor(discovery_t *discovery, shoal_slice_t resume, uint32_t *ret_after,
-            shoal_status_t *status)
-{
-    *ret_after = 0;
-    discovery->next_scope = SHOAL_PG_SCOPE_SERVICE + 1;
-    discovery->next_shard = 1;
-    if (resume.len == 0) {
-        return true;
-    }
-    shoal_cursor_t cursor = shoal_cursor_over(resume);
-    bool is_right = shoal_cursor_array(&cursor) == 3;
-    uint64_t after = shoal_cursor_uint(&cursor);
-    uint64_t scope = shoal_cursor_uint(&cursor);
-    uint64_t shard = shoal_cursor_uint(&cursor);
-    if (!is_right || !shoal_cursor_is_done(&cursor) || after > UINT32_MAX || scope > UINT32_MAX ||
-        shard > UINT32_MAX) {
-        return shoal_fail(status, SHOAL_PROTOCOL, "the cursor of a discovery cannot be read");
-    }
-    *ret_after = (uint32_t)after;
-    discovery->next_scope = (shoal_scope_t)scope;
-    discovery->next_shard = (uint32_t)shard;
-    return true;
-}
-
 // What was left out because no pattern is written.
 static void
 note_defaults(const discovery_t *discovery)
@@ -755,16 +841,29 @@ note_defaults(const discovery_t *discovery)
 static bool
 discover(discovery_t *discovery, shoal_slice_t resume, shoal_status_t *status)
 {
-    uint32_t after;
     uint64_t filtered;
-    if (!read_cursor(discovery, resume, &after, status) ||
-        !list_databases(discovery, after, &filtered, status)) {
+    shoal_pg_part_t *part = &discovery->part;
+    if (!shoal_pg_part_read(resume, part, status)) {
+        return false;
+    }
+    if (resume.len == 0) {
+        part->next_scope = SHOAL_PG_SCOPE_SERVICE + 1;
+    }
+    uint32_t begun = part->is_inside ? part->database : 0;
+    uint32_t after = begun > 0 ? begun - 1 : part->database;
+    if (!list_databases(discovery, after, &filtered, status)) {
         return false;
     }
     if (resume.len == 0 && !tell_service(discovery, filtered, status)) {
         return false;
     }
     discovery->has_default_databases = filtered > 0 && discovery->settings->excludes_databases;
+    bool is_gone =
+        begun > 0 && (discovery->database_count == 0 || discovery->databases[0].number != begun);
+    if (is_gone &&
+        (!tell_ends(discovery, NULL, status) || !tell_cursor(discovery, begun, status))) {
+        return false;
+    }
     for (size_t i = 0; i < discovery->database_count; i++) {
         if (!discover_database(discovery, &discovery->databases[i], status)) {
             return false;
@@ -788,6 +887,8 @@ shoal_pg_discover(const shoal_pg_settings_t *settings, const shoal_host_t *host,
         free(discovery.databases[i].name);
     }
     free(discovery.databases);
+    shoal_pg_part_fini(&discovery.part);
+    shoal_buffer_fini(&discovery.cursor);
     shoal_buffer_fini(&discovery.service_fqn);
     shoal_buffer_fini(&discovery.args);
     return is_done;

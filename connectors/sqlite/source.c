@@ -150,6 +150,41 @@ typedef struct listing {
     int64_t version; // of the schema
 } listing_t;
 
+// What the shards of an attempt that failed have: the cursor that each of them carries.
+typedef struct part {
+    uint32_t next_shard;
+    int64_t from;  // the first row that no shard has
+    uint64_t told; // members in shards
+} part_t;
+
+static void
+part_write(const part_t *part, shoal_buffer_t *out)
+{
+    shoal_write_array(out, 3);
+    shoal_write_uint(out, part->next_shard);
+    shoal_write_int(out, part->from);
+    shoal_write_uint(out, part->told);
+}
+
+static bool
+part_read(shoal_slice_t resume, part_t *part, shoal_status_t *status)
+{
+    *part = (part_t){SHARD_FIRST, INT64_MIN, 0};
+    if (resume.len == 0) {
+        return true;
+    }
+    shoal_cursor_t cursor = shoal_cursor_over(resume);
+    bool is_right = shoal_cursor_array(&cursor) == 3;
+    uint64_t shard = shoal_cursor_uint(&cursor);
+    part->from = shoal_cursor_int(&cursor);
+    part->told = shoal_cursor_uint(&cursor);
+    part->next_shard = (uint32_t)shard;
+    if (!is_right || !shoal_cursor_is_done(&cursor) || shard < SHARD_FIRST || shard > UINT32_MAX) {
+        return shoal_fail(status, SHOAL_PROTOCOL, "the cursor of a discovery cannot be read");
+    }
+    return true;
+}
+
 static bool
 keep(const source_t *source, const shoal_patterns_t *patterns, shoal_slice_t name,
      const shoal_buffer_t *fqn, bool *ret_keep, shoal_status_t *status)
@@ -173,15 +208,16 @@ read_version(source_t *source, int64_t *ret_version, shoal_status_t *status)
 }
 
 static bool
-list_rows(source_t *source, listing_t *listing, shoal_status_t *status)
+list_rows(source_t *source, const part_t *part, listing_t *listing, shoal_status_t *status)
 {
-    static const char sql[] = "select rowid " MEMBERS_SQL "order by rowid";
+    static const char sql[] = "select rowid " MEMBERS_SQL "and rowid >= ?3 order by rowid";
     sqlite3_stmt *row = NULL;
     if (!shoal_sqlite_prepare(source->database, "list the tables", sql, &row, status)) {
         return false;
     }
     (void)sqlite3_bind_int(row, 1, source->include_tables);
     (void)sqlite3_bind_int(row, 2, source->include_views);
+    (void)sqlite3_bind_int64(row, 3, part->from);
     bool is_row = false;
     bool done = false;
     while ((done = shoal_sqlite_step(source->database, "list the tables", row, &is_row, status)) &&
@@ -197,11 +233,11 @@ list_rows(source_t *source, listing_t *listing, shoal_status_t *status)
 }
 
 static bool
-list_tables(source_t *source, listing_t *listing, shoal_status_t *status)
+list_tables(source_t *source, const part_t *part, listing_t *listing, shoal_status_t *status)
 {
     bool done = shoal_sqlite_run(source->database, "begin to read", "begin", status) &&
                 read_version(source, &listing->version, status) &&
-                list_rows(source, listing, status) &&
+                list_rows(source, part, listing, status) &&
                 shoal_sqlite_run(source->database, "end reading", "commit", status);
     if (!done) {
         shoal_sqlite_close(&source->database);
@@ -209,16 +245,17 @@ list_tables(source_t *source, listing_t *listing, shoal_status_t *status)
     return done;
 }
 
+// A scope with one member.
 static bool
 put_scope(const shoal_discovery_t *to, shoal_scope_t scope, shoal_buffer_t *fqn, const char *of,
-          uint64_t listed, bool is_filtered, shoal_status_t *status)
+          bool is_filtered, shoal_status_t *status)
 {
     if (!to->scope(to->ctx, scope, shoal_buffer_text(fqn), of, status) ||
-        !to->scope_end(to->ctx, scope, listed, status)) {
+        !to->scope_end(to->ctx, scope, 1, status)) {
         return false;
     }
     if (is_filtered) {
-        to->filtered(to->ctx, scope, listed);
+        to->filtered(to->ctx, scope, 1);
     }
     return true;
 }
@@ -265,64 +302,71 @@ tables_per_shard(const source_t *source, size_t tables)
     return each < SHOAL_SQLITE_TABLES_PER_SHARD_MOST ? each : SHOAL_SQLITE_TABLES_PER_SHARD_MOST;
 }
 
-// One shard reads the rows from listing->rows[from] to below listing->rows[to], the first and last
-// shard all that come before and after.
+// One shard reads the rows from where the last one ended to below listing->rows[end], the last shard
+// all that come after.
 static bool
-put_map(const source_t *source, const shoal_discovery_t *to, const listing_t *listing,
-        uint32_t number, size_t from, size_t end, shoal_status_t *status)
+put_map(const source_t *source, const shoal_discovery_t *to, const listing_t *listing, part_t *part,
+        size_t from, size_t end, shoal_status_t *status)
 {
     char title[256];
-    (void)snprintf(title, sizeof(title), "%.*s tables %zu to %zu",
-                   SHOAL_SLICE_ARGS(shoal_buffer_slice(&source->schema_fqn)), from + 1, end);
-    shoal_expectation_t expects = {SCOPE_SCHEMA, end - from};
+    uint64_t count = end - from;
+    (void)snprintf(title, sizeof(title), "%.*s tables %llu to %llu",
+                   SHOAL_SLICE_ARGS(shoal_buffer_slice(&source->schema_fqn)),
+                   (unsigned long long)part->told + 1, (unsigned long long)(part->told + count));
+    shoal_expectation_t expects = {SCOPE_SCHEMA, count};
     shoal_buffer_t args = SHOAL_BUFFER_INIT;
+    shoal_buffer_t cursor = SHOAL_BUFFER_INIT;
+    int64_t next = end == listing->count ? INT64_MAX : listing->rows[end];
     shoal_write_array(&args, 4);
-    shoal_write_int(&args, from == 0 ? INT64_MIN : listing->rows[from]);
-    shoal_write_int(&args, end == listing->count ? INT64_MAX : listing->rows[end] - 1);
-    shoal_write_uint(&args, end - from);
+    shoal_write_int(&args, part->from);
+    shoal_write_int(&args, end == listing->count ? INT64_MAX : next - 1);
+    shoal_write_uint(&args, count);
     shoal_write_int(&args, listing->version);
-    shoal_shard_t shard = {.number = number,
+    shoal_shard_t shard = {.number = part->next_shard,
                            .stage = SHOAL_STAGE_MAP,
                            .needs = SHARD_DATABASE,
-                           .cost_us = (end - from) * TABLE_COST_US,
+                           .cost_us = count * TABLE_COST_US,
                            .title = title,
                            .expects = &expects,
                            .expect_count = 1,
                            .args = shoal_buffer_slice(&args)};
+    *part = (part_t){part->next_shard + 1, next, part->told + count};
+    part_write(part, &cursor);
+    shard.cursor = shoal_buffer_slice(&cursor);
     bool done = to->shard(to->ctx, &shard, status);
     shoal_buffer_fini(&args);
+    shoal_buffer_fini(&cursor);
     return done;
 }
 
+// How many members there are is said at the end: some may be an earlier attempt's.
 static bool
-put_tables(source_t *source, const shoal_discovery_t *to, const listing_t *listing,
+put_tables(source_t *source, const shoal_discovery_t *to, const listing_t *listing, part_t *part,
            shoal_status_t *status)
 {
-    if (!put_scope(to, SCOPE_SCHEMA, &source->schema_fqn, "tables", listing->count, false,
+    if (!to->scope(to->ctx, SCOPE_SCHEMA, shoal_buffer_text(&source->schema_fqn), "tables",
                    status)) {
         return false;
     }
-    if (listing->count == 0) {
+    if (listing->count + part->told == 0) {
         source->host->warn(source->host->ctx, "database \"%s\" has 0 tables and views to read",
                            source->path);
     }
     size_t step = tables_per_shard(source, listing->count);
-    uint32_t number = SHARD_FIRST;
     for (size_t from = 0; from < listing->count; from += step) {
         size_t end = listing->count - from > step ? from + step : listing->count;
-        if (!put_map(source, to, listing, number++, from, end, status)) {
+        if (!put_map(source, to, listing, part, from, end, status)) {
             return false;
         }
     }
-    return true;
+    return to->scope_end(to->ctx, SCOPE_SCHEMA, part->told, status);
 }
 
 static bool
 put_parents(source_t *source, const shoal_discovery_t *to, bool keep_database, bool keep_schema,
             shoal_status_t *status)
 {
-    if (!put_scope(to, SCOPE_SERVICE, &source->service_fqn, "databases", 1, !keep_database,
-                   status) ||
+    if (!put_scope(to, SCOPE_SERVICE, &source->service_fqn, "databases", !keep_database, status) ||
         !put_prepare(to, SHARD_SERVICE, "service", NULL, 0, PREPARE_SERVICE, false, status)) {
         return false;
     }
@@ -330,8 +374,7 @@ put_parents(source_t *source, const shoal_discovery_t *to, bool keep_database, b
         return true;
     }
     shoal_expectation_t expects[] = {{SCOPE_SERVICE, 1}, {SCOPE_DATABASE, 1}};
-    return put_scope(to, SCOPE_DATABASE, &source->database_fqn, "schemas", 1, !keep_schema,
-                     status) &&
+    return put_scope(to, SCOPE_DATABASE, &source->database_fqn, "schemas", !keep_schema, status) &&
            put_prepare(to, SHARD_DATABASE, "database and schema", expects, keep_schema ? 2 : 1,
                        PREPARE_DATABASE, keep_schema, status);
 }
@@ -340,11 +383,12 @@ static bool
 source_discover(void *ctx, shoal_slice_t resume, const shoal_discovery_t *to,
                 shoal_status_t *status)
 {
-    (void)resume; // it takes no time: a new attempt starts from the beginning
     source_t *source = ctx;
+    part_t part;
     bool keep_database = false;
     bool keep_schema = false;
-    if (!keep(source, source->databases, source->database_name, &source->database_fqn,
+    if (!part_read(resume, &part, status) ||
+        !keep(source, source->databases, source->database_name, &source->database_fqn,
               &keep_database, status) ||
         !keep(source, source->schemas, SHOAL_SLICE(SCHEMA_NAME), &source->schema_fqn, &keep_schema,
               status)) {
@@ -352,10 +396,11 @@ source_discover(void *ctx, shoal_slice_t resume, const shoal_discovery_t *to,
     }
     listing_t listing = {NULL, 0, 0, 0};
     bool is_read = keep_database && keep_schema;
+    bool is_rest = resume.len > 0; // the parents were told before the first shard with a cursor
     bool done = connect_file(source, status) &&
-                (!is_read || list_tables(source, &listing, status)) &&
-                put_parents(source, to, keep_database, keep_schema, status) &&
-                (!is_read || put_tables(source, to, &listing, status));
+                (!is_read || list_tables(source, &part, &listing, status)) &&
+                (is_rest || put_parents(source, to, keep_database, keep_schema, status)) &&
+                (!is_read || put_tables(source, to, &listing, &part, status));
     free(listing.rows);
     if (done) {
         source->host->fact(source->host->ctx, "snapshot", "one for each shard");

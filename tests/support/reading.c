@@ -115,10 +115,31 @@ found_scope_failed(void *ctx, shoal_scope_t scope, const shoal_status_t *why,
 }
 
 static bool
+is_known(const run_t *run, uint32_t number)
+{
+    for (size_t i = 0; i < run->shard_count; i++) {
+        if (run->shards[i].shard.number == number) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// A shard and its cursor are taken together, or not at all; what is told again is passed over.
+static bool
 found_shard(void *ctx, const shoal_shard_t *shard, shoal_status_t *status)
 {
-    (void)status;
     run_t *run = ctx;
+    if (run->shard_limit > 0 && run->shard_count == run->shard_limit) {
+        return shoal_fail(status, SHOAL_CANCELLED, "no more shards are wanted");
+    }
+    if (shard->cursor.len > 0) {
+        shoal_buffer_clear(&run->cursor);
+        shoal_buffer_append_slice(&run->cursor, shard->cursor);
+    }
+    if (is_known(run, shard->number)) {
+        return true;
+    }
     run->shards = shoal_realloc(run->shards, (run->shard_count + 1) * sizeof(*run->shards));
     run_shard_t *copy = &run->shards[run->shard_count++];
     *copy = (run_shard_t){.shard = *shard};

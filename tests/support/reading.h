@@ -36,6 +36,7 @@ typedef struct run {
     size_t scope_count;
     run_shard_t *shards;
     size_t shard_count;
+    size_t shard_limit;    // discovery fails when it tells more; 0: none
     shoal_buffer_t cursor; // the last one
 
     char **records; // as JSON

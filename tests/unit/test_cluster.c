@@ -876,6 +876,38 @@ a_new_attempt_of_discover_goes_on_from_the_cursor(void)
     world_close(&world);
 }
 
+//
+static void
+a_shard_comes_together_with_its_cursor(void)
+{
+    world_t world;
+    world_open(&world);
+    shoal_job_t *job = submit(&world, "job", SHOAL_SLICE_NONE, 0);
+    shoal_worker_t *worker = join_plain(&world, 0, 1, 1);
+    run(&world, 0);
+    answer(&world, "check");
+    sent_call_t sent = take(&world, "discover");
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    CHECK_OK(stream(&world, &sent, 0,
+                    SHOAL_SLICE("\x82\xa5"
+                                "shard\x01\xa6"
+                                "cursor\x01\x82\xa6"
+                                "cursor\x02\xa5"
+                                "shard\x02\x83\xa5"
+                                "scope\x01\xa4"
+                                "name\xa1s\xa6"
+                                "cursor\x03"),
+                    3, &status),
+             status);
+    CHECK(job->shards == 2 && job->books.scope_count == 1 && job->cursors == 3);
+    shoal_cluster_lose(world.cluster, worker, SHOAL_WORKER_ON_LOSE, "gone", world.now_ms);
+    (void)join_plain(&world, 1, 4, 4);
+    run(&world, SHOAL_LOSS_DELAY_MS);
+    sent = take(&world, "discover");
+    CHECK(memcmp(sent.args, "\x81\xa6resume\x03", 9) == 0);
+    world_close(&world);
+}
+
 //
 static void
 a_stopped_job_cancels_what_runs(void)
@@ -1145,7 +1177,8 @@ TEST_MAIN(
     TEST(a_result_that_is_sent_again_counts_once),
     TEST(a_result_that_disagrees_with_what_arrived_is_retried),
     TEST(who_overdraws_the_credit_is_refused), TEST(items_that_make_no_sense_end_discovery),
-    TEST(a_new_attempt_of_discover_goes_on_from_the_cursor), TEST(a_stopped_job_cancels_what_runs),
+    TEST(a_new_attempt_of_discover_goes_on_from_the_cursor),
+    TEST(a_shard_comes_together_with_its_cursor), TEST(a_stopped_job_cancels_what_runs),
     TEST(a_submit_that_is_sent_again_finds_its_job),
     TEST(specifications_that_are_wrong_are_refused_with_the_key),
     TEST(there_is_room_for_so_many_jobs_and_final_ones_make_room),

@@ -85,7 +85,7 @@ static void
 a_module_that_cannot_be_used_says_why(void)
 {
     shoal_modules_t *modules = open_modules("/../../tests/modules");
-    check_unusable(modules, "old", "was built for ABI 2, this worker has 1: build it again");
+    check_unusable(modules, "old", "was built for ABI 3, this worker has 2: build it again");
     check_unusable(modules, "half", "an operation is missing");
     shoal_modules_destroy(&modules);
 

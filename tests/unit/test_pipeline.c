@@ -62,8 +62,13 @@ probe_discover(void *source, shoal_slice_t resume, const shoal_discovery_t *to,
                            .title = "part",
                            .expects = expects,
                            .expect_count = 1,
-                           .args = SHOAL_SLICE("\x2a")};
+                           .args = SHOAL_SLICE("\x2a"),
+                           .cursor = SHOAL_SLICE("\x06")};
     shoal_status_t why = SHOAL_STATUS_INIT;
+    if (strcmp(probe->service, "wrong cursor") == 0) {
+        shard.cursor = SHOAL_SLICE("\x81");
+        return !to->shard(to->ctx, &shard, status);
+    }
     if (strcmp(probe->service, "wrong") == 0) {
         shard.needs = 9;
         return !to->shard(to->ctx, &shard, status); // goes on as if nothing had been
@@ -657,7 +662,7 @@ discovery_becomes_items(void)
                         "{\"scope\":1,\"filtered\":4}\n"
                         "{\"scope\":1,\"name\":\"svc.db\",\"of\":\"tables\"}\n"
                         "{\"shard\":1,\"stage\":2,\"needs\":0,\"cost\":500,\"title\":\"part\","
-                        "\"expects\":[[1,10]],\"args\":42}\n"
+                        "\"expects\":[[1,10]],\"args\":42,\"cursor\":6}\n"
                         "{\"scope\":1,\"listed\":14}\n"
                         "{\"scope\":2,\"failed\":\"no permission\",\"class\":2,\"code\":6}\n"
                         "{\"cursor\":7}\n");
@@ -675,6 +680,10 @@ a_source_that_breaks_the_rules_of_discovery_fails(void)
     job_init(&job, (spec_t){.service = "wrong"});
     CHECK_FAILS(run(&job, "discover", SHOAL_SLICE_NONE), job.status, SHOAL_INTERNAL);
     CHECK_SAYS(job.status.text, "needs one that comes after it");
+    job_fini(&job);
+    job_init(&job, (spec_t){.service = "wrong cursor"});
+    CHECK_FAILS(run(&job, "discover", SHOAL_SLICE_NONE), job.status, SHOAL_INTERNAL);
+    CHECK_SAYS(job.status.text, "cursor is no single value");
     job_fini(&job);
     job_init(&job, (spec_t){.service = "huge"});
     CHECK_FAILS(run(&job, "discover", SHOAL_SLICE_NONE), job.status, SHOAL_LIMIT);

@@ -444,6 +444,66 @@ a_discovery_that_failed_goes_on_from_its_cursor(void)
     run_stop(&run);
 }
 
+// An attempt of discovery tells `shards` shards and ends; the catalogue changes; another one goes on.
+static void
+discover_in_two_attempts(const char *sharding, size_t shards)
+{
+    run_t run;
+    reading_t first;
+    reading_t second;
+    test_postgres_sql(
+        &server, "halves",
+        "drop schema if exists one, two, three, four cascade;"
+        "create schema one; create schema two; create schema three;"
+        "do $$ begin for i in 1..40 loop execute format('create table one.a%s (n int);"
+        "create table two.b%s (n int); create table three.c%s (n int)', i, i, i);"
+        "end loop; end $$");
+    start(&run, "halves", "", "", sharding);
+    run.shard_limit = shards;
+    CHECK_OK(reading_open(&first, &run, &status), status);
+    CHECK_FAILS(reading_discover(&first, SHOAL_SLICE_NONE, &status), status, SHOAL_CANCELLED);
+    reading_close(&first);
+    CHECK(run.shard_count == shards);
+    test_postgres_sql(&server, "halves",
+                      "drop schema three cascade; drop table one.a2, one.a39, two.b2, two.b39;"
+                      "create schema four; create table four.x (n int);"
+                      "do $$ begin for i in 41..60 loop "
+                      "execute format('create table one.a%s (n int)', i); end loop; end $$");
+    run.shard_limit = 0;
+    CHECK_OK(reading_open(&second, &run, &status), status);
+    CHECK_OK(reading_discover(&second, shoal_buffer_slice(&run.cursor), &status), status);
+    for (size_t i = 0; i < run.shard_count; i++) {
+        CHECK_OK(reading_read(&second, i, &status), status);
+    }
+    CHECK(run_is_balanced(&run));
+    for (size_t i = 1; i < run.scope_count; i++) {
+        CHECK(!run.scopes[i].name || run.scopes[i].is_ended);
+    }
+    for (int i = 1; i <= 40; i++) { // no table twice, none left out
+        char name[64];
+        (void)snprintf(name, sizeof(name), "\"kind\":\"table\",\"name\":\"a%d\"", i);
+        CHECK(run_count(&run, name) == (i == 2 || i == 39 ? 0 : 1));
+        (void)snprintf(name, sizeof(name), "\"kind\":\"table\",\"name\":\"b%d\"", i);
+        CHECK(run_count(&run, name) == (i == 2 || i == 39 ? 0 : 1));
+    }
+    reading_close(&second);
+    run_stop(&run);
+}
+
+//
+static void
+a_discovery_that_ended_half_way_never_cuts_again_what_was_cut(void)
+{
+    test_postgres_sql(&server, "postgres", "create database halves");
+    for (size_t shards = 2; shards < 12; shards++) {
+        discover_in_two_attempts("sharding: {tables_per_shard: 11}\n", shards);
+    }
+    for (size_t shards = 2; shards < 5; shards++) {
+        discover_in_two_attempts("sharding: {type: schema}\n", shards);
+    }
+    test_postgres_sql(&server, "postgres", "drop database halves");
+}
+
 static void
 a_limit_ends_a_shard_and_the_instance_goes_on(void)
 {
@@ -618,6 +678,7 @@ main(void)
         TEST(snapshots_of_sixteen_databases_are_held_at_most),
         TEST(a_view_whose_table_was_dropped_is_read_without_the_snapshot),
         TEST(a_discovery_that_failed_goes_on_from_its_cursor),
+        TEST(a_discovery_that_ended_half_way_never_cuts_again_what_was_cut),
         TEST(a_limit_ends_a_shard_and_the_instance_goes_on),
         TEST(the_template_is_a_workflow_that_works),
         TEST(broken_arguments_are_refused),

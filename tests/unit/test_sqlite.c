@@ -331,6 +331,40 @@ shards_are_cut_as_the_file_says(void)
     teardown(&bed);
 }
 
+//
+static void
+a_discovery_that_ended_half_way_never_cuts_again_what_was_cut(void)
+{
+    for (size_t shards = 3; shards < 7; shards++) {
+        bed_t bed;
+        setup(&bed, "CREATE TABLE a (x); CREATE TABLE b (x); CREATE TABLE c (x);"
+                    "CREATE TABLE d (x); CREATE TABLE e (x); CREATE TABLE f (x);"
+                    "CREATE TABLE g (x); CREATE TABLE h (x); CREATE TABLE i (x);");
+        open_source(&bed, "", "type: table_count, tables_per_shard: 2");
+        bed.run.shard_limit = shards;
+        CHECK_FAILS(discover(&bed), bed.status, SHOAL_CANCELLED);
+        CHECK(bed.run.shard_count == shards);
+        make_database(bed.path,
+                      "DROP TABLE b; DROP TABLE h; CREATE TABLE j (x); CREATE TABLE k (x);");
+        bed.run.shard_limit = 0;
+        CHECK_OK(reading_discover(&bed.reading, shoal_buffer_slice(&bed.run.cursor), &bed.status),
+                 bed.status);
+        for (size_t i = 0; i < bed.run.shard_count; i++) {
+            CHECK_OK(reading_read(&bed.reading, i, &bed.status), bed.status);
+        }
+        CHECK(run_is_balanced(&bed.run) && tables_of(&bed)->is_ended);
+        for (const char *name = "acdefgijk"; *name; name++) {
+            char part[64];
+            (void)snprintf(part, sizeof(part), "{\"kind\":\"table\",\"name\":\"%c\"", *name);
+            CHECK(run_count(&bed.run, part) == 1);
+        }
+        CHECK(count_tables(&bed) == strlen("acdefgijk"));
+        CHECK_FAILS(reading_discover(&bed.reading, SHOAL_SLICE("\x01"), &bed.status), bed.status,
+                    SHOAL_PROTOCOL);
+        teardown(&bed);
+    }
+}
+
 static void
 no_tables_is_a_success_with_a_warning(void)
 {
@@ -536,7 +570,9 @@ TEST_MAIN(TEST(a_database_becomes_the_records_of_its_parts),
           TEST(names_may_be_anything), TEST(the_example_shop_is_shared_by_two_slots),
           TEST(filters_drop_tables_and_count_them), TEST(a_filter_may_match_whole_names),
           TEST(a_filtered_schema_or_database_is_counted_and_not_read),
-          TEST(shards_are_cut_as_the_file_says), TEST(no_tables_is_a_success_with_a_warning),
+          TEST(shards_are_cut_as_the_file_says),
+          TEST(a_discovery_that_ended_half_way_never_cuts_again_what_was_cut),
+          TEST(no_tables_is_a_success_with_a_warning),
           TEST(what_comes_and_goes_meanwhile_is_counted),
           TEST(one_view_that_is_broken_costs_itself_only),
           TEST(what_is_no_database_is_refused_with_its_key), TEST(nothing_is_made_or_written),
