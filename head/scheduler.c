@@ -122,11 +122,14 @@ is_runnable(const shoal_job_t *job)
         shoal_backlog_count(job->backlog, SHOAL_SHARD_READY) == 0) {
         return false;
     }
+    if (job->spec.parallelism > 0 && job->running >= job->spec.parallelism) {
+        return false;
+    }
     if (job->spec.limit > 0) { // one at a time, discover aside, so that none delivers too many
         const shoal_shard_t *discover = shoal_backlog_at(job->backlog, SHOAL_SHARD_DISCOVER);
         return job->running < 1U + (discover->state == SHOAL_SHARD_RUNNING);
     }
-    return job->spec.parallelism == 0 || job->running < job->spec.parallelism;
+    return true;
 }
 
 void

@@ -1104,6 +1104,24 @@ parallelism_and_limit_cap_a_job(void)
     answer(&world, "finish");
     CHECK(job->state == SHOAL_JOB_SUCCEEDED && job->done == 2);
     world_close(&world);
+
+    // One call at a time is one, discover included, whatever the limit says.
+    world_open(&world);
+    (void)submit(&world, "job", SHOAL_SLICE("\xa5limit\x05\xabparallelism\x01"), 2);
+    (void)join_plain(&world, 0, 8, 8);
+    run(&world, 0);
+    answer(&world, "check");
+    sent_call_t sent = take(&world, "discover");
+    shoal_buffer_t items = SHOAL_BUFFER_INIT;
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    put_shard(&items, 1, SHOAL_STAGE_MAP, 0, 1);
+    CHECK_OK(stream(&world, &sent, 0, shoal_buffer_slice(&items), 1, &status), status);
+    shoal_buffer_fini(&items);
+    CHECK(count(&world, "map") == 0);
+    answer_with(&world, &sent,
+                (shoal_msg_result_t){.outcome = SHOAL_OUTCOME_DONE, .batches = 1, .records = 1});
+    CHECK(count(&world, "map") == 1);
+    world_close(&world);
 }
 
 static void
