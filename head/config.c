@@ -44,6 +44,8 @@ static const option_t options[] = {
     {"--heartbeat-ms",      OPTION_NUMBER, AT(heartbeat_ms),       1, 3600000},
     {"--liveness-ms",       OPTION_NUMBER, AT(liveness_ms),        2, 3600000},
     {"--lease-ms",          OPTION_NUMBER, AT(lease_ms),           1, DAY_MS},
+    {"--sync-delay-ms",     OPTION_NUMBER, AT(sync_delay_ms),      0, 60000},
+    {"--crash-at",          OPTION_TEXT,   AT(crash_at),           0, 0},
     {"--help",              OPTION_FLAG,   AT(wants_help),         0, 0},
     {"--version",           OPTION_FLAG,   AT(wants_version),      0, 0},
 };

@@ -12,6 +12,7 @@
 
 #include <stdint.h>
 
+#include "head/crash.h"
 #include "proto/base/log.h"
 #include "proto/base/status.h"
 
@@ -31,6 +32,10 @@ typedef struct shoal_config {
     uint64_t heartbeat_ms;
     uint64_t liveness_ms;
     uint64_t lease_ms;
+    // for tests, and not in --help
+    uint64_t sync_delay_ms; // each sync of the disk takes that much longer
+    const char *crash_at;   // NAME[:N], see crash.h; NULL: nowhere
+    shoal_crash_t *crash;   // what main() makes of it
 } shoal_config_t;
 
 // Fills `ret_config` from the command line.

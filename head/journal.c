@@ -49,10 +49,25 @@ static const char *const sqls[] = {
 
 // ---- failures
 
-static bool
-is_full(sqlite3 *db, int result)
+// Why the database's or its log's last system call failed; 0: unknown.
+static int
+system_error(sqlite3 *db)
 {
-    int error = sqlite3_system_errno(db);
+    int error = 0;
+    sqlite3_file *log = NULL;
+    if (sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) == SQLITE_OK && log &&
+        log->pMethods) {
+        (void)log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &error);
+    }
+    if (error == 0) {
+        (void)sqlite3_file_control(db, "main", SQLITE_FCNTL_LAST_ERRNO, &error);
+    }
+    return error;
+}
+
+static bool
+is_full(int result, int error)
+{
     return result == SQLITE_FULL || ((result & 0xff) == SQLITE_IOERR &&
                                      (error == ENOSPC || error == EDQUOT || error == EFBIG));
 }
@@ -63,7 +78,8 @@ shoal_journal_fail(const shoal_journal_t *journal, const char *verb, shoal_statu
     int result = sqlite3_extended_errcode(journal->db);
     const char *text = sqlite3_errmsg(journal->db);
     const char *path = journal->directory;
-    if (is_full(journal->db, result)) {
+    int error = system_error(journal->db);
+    if (is_full(result, error)) {
         return shoal_fail_as(status, SHOAL_TRANSIENT, SHOAL_LIMIT,
                              "cannot %s the journal in \"%s\": the disk is full", verb, path);
     }
@@ -82,7 +98,7 @@ shoal_journal_fail(const shoal_journal_t *journal, const char *verb, shoal_statu
                              path, text);
     default:
         return shoal_fail(status, SHOAL_IO, "cannot %s the journal in \"%s\": %s (%s)", verb, path,
-                          text, strerror(sqlite3_system_errno(journal->db))); // NOLINT: glibc's is
+                          text, error ? strerrordesc_np(error) : "no cause was told");
     }
 }
 

@@ -99,6 +99,14 @@ main(int argc, char **argv)
         (void)puts("shoal-head " SHOAL_VERSION);
         return EXIT_SUCCESS;
     }
+    shoal_crash_t crash;
+    if (config.crash_at) {
+        if (!shoal_crash_parse(config.crash_at, &crash, &status)) {
+            (void)fprintf(stderr, "shoal-head: %s\n", status.text);
+            return 2;
+        }
+        config.crash = &crash;
+    }
     (void)mallopt(M_ARENA_MAX, ARENAS); // NOLINT(concurrency-mt-unsafe): no thread yet
     descriptors_raise();
     signals_block();

@@ -163,6 +163,8 @@ hub_open(shoal_hub_t *hub, shoal_status_t *status)
 {
     shoal_outputs_config_t outputs = {
         .directory = hub->config->state,
+        .sync_delay_ms = hub->config->sync_delay_ms,
+        .crash = hub->config->crash,
         .memory_bytes = hub->config->memory_limit_bytes,
         .spool_bytes = hub->config->spool_limit_bytes,
         .hooks = shoal_hub_hooks(hub),
