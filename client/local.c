@@ -154,14 +154,18 @@ start_worker(shoal_local_t *local, unsigned index, shoal_status_t *status)
 {
     char slots[16];
     char name[32];
+    char id[32];
     (void)snprintf(slots, sizeof(slots), "%u", local->plan.slots);
     (void)snprintf(name, sizeof(name), "worker %u", index + 1);
+    (void)snprintf(id, sizeof(id), "worker-%u", index + 1); // one in its place takes over from it
     const char *const arguments[] = {"--connect",
                                      shoal_rundir_endpoint(local->rundir),
                                      "--slots",
                                      slots,
                                      "--name",
                                      name,
+                                     "--id",
+                                     id,
                                      "--lifeline-fd",
                                      "3",
                                      "--log-level",

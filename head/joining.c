@@ -78,6 +78,7 @@ typedef struct obituary {
     uint64_t status;
     bool is_crash;
     char text[256];
+    char words[SHOAL_WORKER_WORDS_MAX]; // "; its last words: ...", or ""
 } obituary_t;
 
 static bool
@@ -92,12 +93,37 @@ is_crash_signal(uint64_t number)
     return false;
 }
 
-// Reads last_exit: a map with "signal" or "status", and "reason" and "oom". False: it says nothing.
+// "its process ended by signal 9 (SIGKILL, out of memory)"
+static void
+obituary_tell(obituary_t *obituary, bool is_oom, shoal_slice_t reason, shoal_slice_t words)
+{
+    char how[64];
+    const char *name =
+        obituary->signal && obituary->signal < NSIG ? sigabbrev_np((int)obituary->signal) : NULL;
+    if (obituary->signal) {
+        (void)snprintf(how, sizeof(how), "by signal %llu (SIG%s%s)",
+                       (unsigned long long)obituary->signal, name ? name : "?",
+                       is_oom ? ", out of memory" : "");
+    } else {
+        (void)snprintf(how, sizeof(how), "with status %llu", (unsigned long long)obituary->status);
+    }
+    (void)snprintf(obituary->text, sizeof(obituary->text), "its process ended %s%s%.*s", how,
+                   reason.len ? ": " : "", (int)(reason.len < 128 ? reason.len : 128),
+                   reason.ptr ? reason.ptr : "");
+    if (words.len > 0) {
+        (void)snprintf(obituary->words, sizeof(obituary->words), "; its last words: %.*s",
+                       SHOAL_SLICE_ARGS(words));
+    }
+}
+
+// Reads last_exit. False: it says nothing.
 static bool
 obituary_read(shoal_slice_t value, obituary_t *ret_obituary)
 {
     obituary_t obituary = {0};
+    bool is_oom = false;
     shoal_slice_t reason = SHOAL_SLICE_NONE;
+    shoal_slice_t words = SHOAL_SLICE_NONE;
     shoal_cursor_t cursor = shoal_cursor_over(value);
     uint32_t pairs = value.len > 0 ? shoal_cursor_map(&cursor) : 0;
     for (uint32_t i = 0; i < pairs && !cursor.is_bad; i++) {
@@ -107,9 +133,11 @@ obituary_read(shoal_slice_t value, obituary_t *ret_obituary)
         } else if (shoal_slice_is(key, "status")) {
             obituary.status = shoal_cursor_uint(&cursor);
         } else if (shoal_slice_is(key, "oom")) {
-            obituary.is_crash = shoal_cursor_bool(&cursor);
+            is_oom = shoal_cursor_bool(&cursor);
         } else if (shoal_slice_is(key, "reason")) {
             reason = shoal_cursor_str_or_nil(&cursor);
+        } else if (shoal_slice_is(key, "words")) {
+            words = shoal_cursor_str_or_nil(&cursor);
         } else {
             shoal_cursor_skip(&cursor);
         }
@@ -117,20 +145,8 @@ obituary_read(shoal_slice_t value, obituary_t *ret_obituary)
     if (pairs == 0 || cursor.is_bad) {
         return false;
     }
-    const char *name =
-        obituary.signal && obituary.signal < NSIG ? sigabbrev_np((int)obituary.signal) : NULL;
-    if (obituary.signal) {
-        (void)snprintf(
-            obituary.text, sizeof(obituary.text), "its process ended by signal %llu (SIG%s)%s%.*s",
-            (unsigned long long)obituary.signal, name ? name : "?", reason.len ? ": " : "",
-            (int)(reason.len < 128 ? reason.len : 128), reason.ptr ? reason.ptr : "");
-    } else {
-        (void)snprintf(obituary.text, sizeof(obituary.text),
-                       "its process ended with status %llu%s%.*s",
-                       (unsigned long long)obituary.status, reason.len ? ": " : "",
-                       (int)(reason.len < 128 ? reason.len : 128), reason.ptr ? reason.ptr : "");
-    }
-    obituary.is_crash = obituary.is_crash || is_crash_signal(obituary.signal);
+    obituary.is_crash = is_oom || is_crash_signal(obituary.signal);
+    obituary_tell(&obituary, is_oom, reason, words);
     *ret_obituary = obituary;
     return true;
 }
@@ -177,8 +193,8 @@ casualties_charge(shoal_cluster_t *cluster, shoal_worker_t *worker, const obitua
 {
     shoal_status_t why = SHOAL_STATUS_INIT;
     (void)shoal_fail_as(&why, SHOAL_FATAL, SHOAL_INTERNAL,
-                        "it has crashed %d workers, the last time alone on \"%s\": %s",
-                        SHOAL_CRASHES_MAX + 1, worker->label, obituary->text);
+                        "it has crashed %d workers, the last time alone on \"%s\": %s%s",
+                        SHOAL_CRASHES_MAX + 1, worker->label, obituary->text, obituary->words);
     for (uint32_t i = 0; i < worker->casualty_count; i++) {
         crash_note(cluster, &worker->casualties[i], worker->id, obituary, now_ms);
         casualty_charge(cluster, &worker->casualties[i], worker->id, &why, now_ms);
@@ -255,6 +271,11 @@ shoal_cluster_join(shoal_cluster_t *cluster, const shoal_offer_t *offer, shoal_s
         return false;
     }
     shoal_worker_t *worker = *ret_worker;
+    if (has_obituary) {
+        worker->last_end = shoal_realloc(worker->last_end, SHOAL_WORKER_END_MAX);
+        (void)snprintf(worker->last_end, SHOAL_WORKER_END_MAX, "%s%s", obituary.text,
+                       obituary.words);
+    }
     if (!is_same) {
         worker->seq = 0;
         worker->actor_count = 0;

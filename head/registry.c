@@ -95,6 +95,7 @@ worker_free(shoal_worker_t *worker)
     free(worker->actors);
     free(worker->labels);
     free(worker->casualties);
+    free(worker->last_end);
     free(worker);
 }
 

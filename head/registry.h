@@ -28,6 +28,8 @@
 #define SHOAL_WORKER_ID_MAX      64
 #define SHOAL_WORKER_NAME_MAX    128
 #define SHOAL_WORKER_LABEL_MAX   80
+#define SHOAL_WORKER_WORDS_MAX   512   // bytes of what its last process wrote last
+#define SHOAL_WORKER_END_MAX     768   // bytes of how that ended, with its words
 #define SHOAL_WORKER_VALUE_MAX   16384 // labels, as they came
 
 // clang-format off
@@ -90,6 +92,7 @@ struct shoal_worker {
     char *labels; // msgpack
     uint32_t labels_len;
     uint64_t heard_ms;            // for the caller
+    char *last_end;               // how its process before this one ended, for people; or NULL
     bool must_drain;              // a client has asked for its end
     uint64_t drain_ms;            // with this
     uint64_t lost_ms;             // SUSPECT without a connection: when it counts as lost

@@ -281,7 +281,11 @@ worker_write(shoal_hub_t *hub, const shoal_worker_t *worker, shoal_buffer_t *out
     uint64_t now_ms = shoal_hub_now(hub);
     const shoal_peer_t *peer = worker->peer;
     uint64_t heard_ms = peer ? peer->heard_ms : worker->heard_ms;
-    shoal_write_map(out, 9);
+    shoal_write_map(out, worker->last_end ? 10 : 9);
+    if (worker->last_end) {
+        shoal_write_key(out, "last_end");
+        shoal_write_text(out, worker->last_end);
+    }
     shoal_write_key(out, "id");
     shoal_write_text(out, worker->id);
     shoal_write_key(out, "name");

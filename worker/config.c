@@ -45,6 +45,9 @@ static const char help[] =
     "  --drain-seconds N     once it drains, calls that still run after that are given back;\n"
     "                        0 to 86400, default 30\n"
     "  --name TEXT           what people see; default: host and process id\n"
+    "  --id TEXT             who it is for the head, letters, digits and -_.; default: invented. "
+    "One that\n"
+    "                        is started in the place of another has its id, and takes it over\n"
     "  --label KEY=VALUE     a label that jobs can ask for; may stand several times\n"
     "  --connectors DIR      where connector modules are; default: ../lib/shoal from the program\n"
     "  --insecure-loopback   allow tcp without keys on loopback, for tests and benchmarks\n"
@@ -99,6 +102,19 @@ set_text(const option_t *option, const char *value, shoal_worker_config_t *confi
     const char **at = option_at(option, config);
     *at = value;
     return check_text(option, value, status);
+}
+
+static bool
+set_id(const option_t *option, const char *value, shoal_worker_config_t *config,
+       shoal_status_t *status)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+    config->id = value;
+    return check_text(option, value, status) &&
+           (value[strspn(value, allowed)] == '\0' ||
+            shoal_fail(status, SHOAL_INVALID, "%s has letters, digits and -_. only, got \"%s\"",
+                       option->name, value));
 }
 
 static bool
@@ -190,6 +206,7 @@ static const option_t options[] = {
     {"--slots",             true,  0,                     SHOAL_SLOTS_MAX,       set_slots},
     {"--drain-seconds",     true,  0,                     SHOAL_DRAIN_S_MAX,     set_drain},
     {"--name",              true,  AT(name),              SHOAL_WORKER_NAME_MAX, set_text},
+    {"--id",                true,  AT(id),                SHOAL_WORKER_ID_MAX,   set_id},
     {"--label",             true,  0,                     SHOAL_LABEL_BYTES_MAX, set_label},
     {"--connectors",        true,  AT(connectors),        4096,                  set_text},
     {"--insecure-loopback", false, AT(insecure_loopback), 0,                     set_flag},

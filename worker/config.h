@@ -16,8 +16,9 @@
 #include "proto/base/status.h"
 
 #define SHOAL_LABELS_MAX      64
-#define SHOAL_LABEL_BYTES_MAX 128  // of "key=value"
-#define SHOAL_WORKER_NAME_MAX 128  // bytes
+#define SHOAL_LABEL_BYTES_MAX 128 // of "key=value"
+#define SHOAL_WORKER_NAME_MAX 128 // bytes
+#define SHOAL_WORKER_ID_MAX   64
 #define SHOAL_ENDPOINT_MAX    1024 // bytes
 #define SHOAL_DRAIN_S         30   // unless --drain-seconds says otherwise
 #define SHOAL_DRAIN_S_MAX     86400
@@ -25,6 +26,7 @@
 typedef struct shoal_worker_config {
     const char *connect; // texts are borrowed from argv
     const char *name;
+    const char *id;
     const char *connectors;
     const char *template_type;
     const char *labels[SHOAL_LABELS_MAX]; // "key=value"

@@ -9,6 +9,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "proto/base/clock.h"
 #include "worker/config.h"
 #include "worker/link.h"
 #include "worker/pipeline.h"
@@ -19,7 +20,7 @@
 
 typedef struct program {
     shoal_worker_config_t config;
-    char id[2 * ID_BYTES + 1]; // of the worker, in all its processes
+    char id[SHOAL_WORKER_ID_MAX + 1]; // of the worker, in all its processes
     shoal_log_t *log;
 } program_t;
 
@@ -105,8 +106,12 @@ run_worker(void *ctx, const shoal_birth_t *birth)
 }
 
 static bool
-make_id(char id[2 * ID_BYTES + 1], shoal_status_t *status)
+make_id(const char *given, char id[SHOAL_WORKER_ID_MAX + 1], shoal_status_t *status)
 {
+    if (given) {
+        (void)snprintf(id, SHOAL_WORKER_ID_MAX + 1, "%s", given);
+        return true;
+    }
     unsigned char bytes[ID_BYTES];
     if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes)) {
         return shoal_fail(status, SHOAL_IO, "the kernel gives no random bytes for an id");
@@ -131,12 +136,17 @@ supervise(program_t *program, shoal_status_t *status)
 {
     const shoal_worker_config_t *config = &program->config;
     if (!shoal_worker_config_check_endpoint(config->connect, config->insecure_loopback, status) ||
-        !lifeline_check(config->lifeline_fd, status) || !make_id(program->id, status)) {
+        !lifeline_check(config->lifeline_fd, status) || !make_id(config->id, program->id, status)) {
         return EXIT_USAGE;
     }
     program->log = shoal_log_new(STDERR_FILENO, "shoal-worker", config->log_level);
     shoal_supervisor_config_t supervisor = {
-        .run = run_worker, .ctx = program, .lifeline_fd = config->lifeline_fd, .log = program->log};
+        .run = run_worker,
+        .ctx = program,
+        .lifeline_fd = config->lifeline_fd,
+        // Nobody has had this number before under an id that others may have had.
+        .first_incarnation = config->id ? shoal_clock_wall_ms() : 1,
+        .log = program->log};
     int exit_status = EXIT_FAILURE;
     bool done = shoal_supervisor_run(&supervisor, &exit_status, status);
     shoal_log_destroy(&program->log);

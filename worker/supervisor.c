@@ -29,6 +29,7 @@ typedef struct supervisor {
     uint64_t start_at_ms; // no child runs: when the next one starts
     unsigned restarts;    // in a row, of workers that did not live long
     shoal_birth_t birth;  // of the current child, or of the next one
+    shoal_wake_t wake;    // what its end leaves
     bool is_stopping;     // a signal has been forwarded
     bool is_over;
     int exit_status;
@@ -53,28 +54,41 @@ shoal_exit_write(const shoal_exit_t *last, shoal_buffer_t *out)
         return;
     }
     bool is_hung = last->signal == 0 && last->status == SHOAL_EXIT_HUNG;
-    shoal_write_map(out, is_hung ? 4 : 3);
-    shoal_write_key(out, "incarnation");
-    shoal_write_uint(out, last->incarnation);
-    shoal_write_key(out, "pid");
-    shoal_write_uint(out, (uint64_t)last->pid);
-    if (last->signal > 0) {
-        shoal_write_key(out, "signal");
-        shoal_write_uint(out, (uint64_t)last->signal);
-    } else {
-        shoal_write_key(out, "status");
-        shoal_write_uint(out, (uint64_t)last->status);
+    const struct {
+        const char *key;
+        uint64_t value;
+    } numbers[] = {
+        {"incarnation", last->incarnation},
+        {"pid", (uint64_t)last->pid},
+        {last->signal > 0 ? "signal" : "status",
+         (uint64_t)(last->signal > 0 ? last->signal : last->status)},
+        {"restarts", last->restarts},
+    };
+    const uint32_t count = sizeof(numbers) / sizeof(numbers[0]);
+    shoal_write_map(out, count + is_hung + last->is_oom + (last->words[0] != '\0'));
+    for (uint32_t i = 0; i < count; i++) {
+        shoal_write_text(out, numbers[i].key);
+        shoal_write_uint(out, numbers[i].value);
     }
     if (is_hung) {
         shoal_write_key(out, "reason");
         shoal_write_text(out, "hung");
+    }
+    if (last->is_oom) {
+        shoal_write_key(out, "oom");
+        shoal_write_bool(out, true);
+    }
+    if (last->words[0]) {
+        shoal_write_key(out, "words");
+        shoal_write_text(out, last->words);
     }
 }
 
 static bool
 supervisor_init(supervisor_t *me, const shoal_supervisor_config_t *config, shoal_status_t *status)
 {
-    *me = (supervisor_t){.config = config, .signal_fd = -1};
+    *me = (supervisor_t){.config = config, .signal_fd = -1, .wake = {.pipe = {-1, -1}}};
+    me->wake.events_fd = -1;
     sigset_t set;
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGTERM);
@@ -82,15 +96,20 @@ supervisor_init(supervisor_t *me, const shoal_supervisor_config_t *config, shoal
     (void)sigaddset(&set, SIGCHLD);
     (void)pthread_sigmask(SIG_BLOCK, &set, &me->before);
     me->birth.supervisor = getpid();
+    me->birth.incarnation = config->first_incarnation > 0 ? config->first_incarnation - 1 : 0;
     me->start_at_ms = shoal_clock_ms();
     me->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    return me->signal_fd >= 0 || shoal_fail_errno(status, errno, "cannot watch signals");
+    if (me->signal_fd < 0) {
+        return shoal_fail_errno(status, errno, "cannot watch signals");
+    }
+    return shoal_wake_init(&me->wake, config->memory_events, status);
 }
 
 // In the child. It dies with its supervisor; SIGTERM and SIGINT stay blocked for its own loop.
 static int
-child_main(const supervisor_t *me)
+child_main(supervisor_t *me)
 {
+    shoal_wake_enter(&me->wake);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != me->birth.supervisor) {
         return EXIT_SUCCESS; // it died before we could say so
@@ -122,13 +141,28 @@ child_start(supervisor_t *me, shoal_status_t *status)
     return true;
 }
 
+static const char *
+cause_of(const shoal_exit_t *last)
+{
+    if (last->is_oom) {
+        return " (out of memory)";
+    }
+    return last->signal == 0 && last->status == SHOAL_EXIT_HUNG ? " (a slot hangs)" : "";
+}
+
 static void
 child_ended(supervisor_t *me, int wait_status)
 {
+    uint64_t now_ms = shoal_clock_ms();
     shoal_exit_t last = {.pid = me->child,
                          .incarnation = me->birth.incarnation,
                          .signal = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0,
                          .status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 0};
+    last.is_oom = last.signal == SIGKILL && shoal_wake_is_oom(&me->wake, now_ms);
+    shoal_wake_read(&me->wake);
+    shoal_wake_words(&me->wake, last.words);
+    me->restarts = now_ms - me->started_ms >= SHOAL_STEADY_MS ? 1 : me->restarts + 1;
+    last.restarts = me->restarts;
     me->child = 0;
     me->birth.last_exit = last;
     bool is_polite = last.signal == 0 && last.status == EXIT_SUCCESS;
@@ -137,14 +171,12 @@ child_ended(supervisor_t *me, int wait_status)
         me->exit_status = last.signal ? EXIT_BY_SIGNAL + last.signal : last.status;
         return;
     }
-    uint64_t now_ms = shoal_clock_ms();
-    me->restarts = now_ms - me->started_ms >= SHOAL_STEADY_MS ? 1 : me->restarts + 1;
     uint64_t delay_ms = shoal_supervisor_delay_ms(me->restarts);
     me->start_at_ms = now_ms + delay_ms;
     shoal_log(me->config->log, SHOAL_LOG_ERROR, "WORKER-DIED",
-              "pid=%d signal=%d (%s) status=%d restart_in_ms=%llu", (int)last.pid, last.signal,
-              last.signal ? sigabbrev_np(last.signal) : "none", last.status,
-              (unsigned long long)delay_ms);
+              "pid=%d signal=%d (%s) status=%d%s restarts=%u restart_in_ms=%llu", (int)last.pid,
+              last.signal, last.signal ? sigabbrev_np(last.signal) : "none", last.status,
+              cause_of(&last), last.restarts, (unsigned long long)delay_ms);
 }
 
 static void
@@ -220,9 +252,18 @@ supervisor_turn(supervisor_t *me, shoal_status_t *status)
         }
         timeout_ms = (int)(me->start_at_ms - now_ms);
     }
-    struct pollfd items[2] = {{me->signal_fd, POLLIN, 0}, {me->config->lifeline_fd, POLLIN, 0}};
-    if (poll(items, 2, timeout_ms) < 0 && errno != EINTR) {
+    struct pollfd items[4] = {{me->signal_fd, POLLIN, 0},
+                              {me->config->lifeline_fd, POLLIN, 0},
+                              {shoal_wake_fd(&me->wake), POLLIN, 0},
+                              {shoal_wake_events_fd(&me->wake), POLLPRI, 0}};
+    if (poll(items, 4, timeout_ms) < 0 && errno != EINTR) {
         return shoal_fail_errno(status, errno, "cannot wait for the worker process");
+    }
+    if (items[2].revents) {
+        shoal_wake_read(&me->wake);
+    }
+    if (items[3].revents & POLLPRI) {
+        shoal_wake_count(&me->wake, shoal_clock_ms());
     }
     if (items[1].revents) {
         read_lifeline(me);
@@ -244,6 +285,10 @@ shoal_supervisor_run(const shoal_supervisor_config_t *config, int *ret_status,
         done = supervisor_turn(&me, status);
     }
     kill_child(&me);
+    if (me.wake.pipe[0] >= 0) {
+        shoal_wake_read(&me.wake);
+    }
+    shoal_wake_fini(&me.wake);
     if (me.signal_fd >= 0) {
         (void)close(me.signal_fd);
     }

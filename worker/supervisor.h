@@ -5,7 +5,8 @@
 //   shoal-worker (supervisor: one thread, no sockets)
 //     '-- shoal-worker (the worker: link and slots)
 //
-// A crash in a class costs the worker process; the next one tells the head how the last one ended.
+// A crash in a class costs the worker process; the next one tells the head how the last one ended, and
+// with which words (wake.h).
 // It forks without exec, before any thread or ZeroMQ context exists. The first signal is forwarded,
 // once; the second one kills. The end of the lifeline ends both at once.
 //
@@ -20,6 +21,7 @@
 #include "proto/base/buffer.h"
 #include "proto/base/log.h"
 #include "proto/base/status.h"
+#include "worker/wake.h"
 
 #define SHOAL_RESTART_MS_MIN 100 // before the second restart in a row; doubles
 #define SHOAL_RESTART_MS_MAX 5000
@@ -32,6 +34,9 @@ typedef struct shoal_exit {
     uint64_t incarnation;
     int signal; // that killed it; 0: it ended by itself with `status`
     int status;
+    bool is_oom;                      // the kernel has killed it for want of memory
+    unsigned restarts;                // in a row, this one included
+    char words[SHOAL_WAKE_WORDS_MAX]; // what it wrote last
 } shoal_exit_t;
 
 // Appends it as HELLO's `last_exit` (docs/protocol.md, R-4.6); nothing if there was none.
@@ -39,7 +44,7 @@ void shoal_exit_write(const shoal_exit_t *last, shoal_buffer_t *out);
 
 // What a worker process is told when it starts.
 typedef struct shoal_birth {
-    uint64_t incarnation; // from 1
+    uint64_t incarnation;
     pid_t supervisor;
     shoal_exit_t last_exit; // of the process before it
 } shoal_birth_t;
@@ -50,7 +55,9 @@ typedef int shoal_supervisor_run_fn(void *ctx, const shoal_birth_t *birth);
 typedef struct shoal_supervisor_config {
     shoal_supervisor_run_fn *run;
     void *ctx;
-    int lifeline_fd; // read end of a pipe; -1: none
+    int lifeline_fd;            // read end of a pipe; -1: none
+    uint64_t first_incarnation; // 0: 1
+    const char *memory_events;  // NULL: our control group's
     shoal_log_t *log;
 } shoal_supervisor_config_t;
 

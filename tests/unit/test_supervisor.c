@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "proto/base/clock.h"
+#include "proto/record/cursor.h"
 #include "tests/support/test.h"
 #include "worker/supervisor.h"
 
@@ -26,7 +27,18 @@ typedef struct stage {
     int lifeline[2]; // the test holds the writing end
     pid_t supervisor;
     shoal_supervisor_run_fn *run;
+    uint64_t first_incarnation;
+    char events[64]; // stands for the control group's memory.events
 } stage_t;
+
+static void
+write_events(const stage_t *stage, unsigned kills)
+{
+    FILE *file = fopen(stage->events, "w");
+    if (!file || fprintf(file, "oom 0\noom_kill %u\n", kills) < 0 || fclose(file) != 0) {
+        _exit(97);
+    }
+}
 
 static void
 tell(const stage_t *stage, const shoal_birth_t *birth)
@@ -58,6 +70,19 @@ run_crash_twice(void *ctx, const shoal_birth_t *birth)
 }
 
 static int
+run_words_then_kill(void *ctx, const shoal_birth_t *birth)
+{
+    tell(ctx, birth);
+    if (birth->incarnation <= 42) {
+        const char words[] = "opening it\nit is broken\n";
+        (void)!write(STDERR_FILENO, words, sizeof(words) - 1);
+        write_events(ctx, birth->incarnation == 41 ? 1 : 2);
+        (void)raise(SIGKILL);
+    }
+    return 0;
+}
+
+static int
 run_until_sigterm(void *ctx, const shoal_birth_t *birth)
 {
     sigset_t set;
@@ -82,6 +107,9 @@ run_for_ever(void *ctx, const shoal_birth_t *birth)
 static void
 start(stage_t *stage, shoal_supervisor_run_fn *run)
 {
+    stage->first_incarnation = run == run_words_then_kill ? 41 : 0;
+    (void)snprintf(stage->events, sizeof(stage->events), "/tmp/shoal-events-%d", (int)getpid());
+    write_events(stage, 1);
     CHECK(pipe(stage->tell) == 0 && pipe(stage->lifeline) == 0);
     stage->run = run;
     (void)fflush(NULL);
@@ -90,8 +118,11 @@ start(stage_t *stage, shoal_supervisor_run_fn *run)
     if (stage->supervisor == 0) {
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         (void)close(stage->lifeline[1]);
-        shoal_supervisor_config_t config = {
-            .run = run, .ctx = stage, .lifeline_fd = stage->lifeline[0]};
+        shoal_supervisor_config_t config = {.run = run,
+                                            .ctx = stage,
+                                            .lifeline_fd = stage->lifeline[0],
+                                            .first_incarnation = stage->first_incarnation,
+                                            .memory_events = stage->events};
         shoal_status_t status = SHOAL_STATUS_INIT;
         int exit_status = 99;
         bool done = shoal_supervisor_run(&config, &exit_status, &status);
@@ -124,6 +155,7 @@ expect_end(stage_t *stage, int exit_status)
     CHECK(poll(&item, 1, DEADLINE_MS) == 1);
     CHECK(read(stage->tell[0], &byte, 1) == 0);
     (void)close(stage->tell[0]);
+    (void)unlink(stage->events);
     if (stage->lifeline[1] >= 0) {
         (void)close(stage->lifeline[1]);
     }
@@ -156,6 +188,48 @@ a_worker_that_dies_is_started_again_and_told_how_the_last_one_ended(void)
     CHECK(third.birth.last_exit.pid == second.pid && third.birth.last_exit.incarnation == 2);
     CHECK(third.birth.last_exit.signal == 0 && third.birth.last_exit.status == 7);
     expect_end(&stage, 0);
+}
+
+static void
+a_kill_is_told_with_the_last_words_and_whether_the_kernel_did_it(void)
+{
+    stage_t stage;
+    start(&stage, run_words_then_kill);
+    (void)next_told(&stage);
+    told_t second = next_told(&stage);
+    CHECK(second.birth.incarnation == 42 && second.birth.last_exit.incarnation == 41);
+    CHECK(second.birth.last_exit.signal == SIGKILL && !second.birth.last_exit.is_oom);
+    CHECK(second.birth.last_exit.restarts == 1);
+    CHECK(strcmp(second.birth.last_exit.words, "opening it | it is broken") == 0);
+    told_t third = next_told(&stage);
+    CHECK(third.birth.last_exit.is_oom && third.birth.last_exit.restarts == 2);
+    expect_end(&stage, 0);
+}
+
+static void
+the_report_holds_what_is_known_and_nothing_else(void)
+{
+    shoal_buffer_t out = SHOAL_BUFFER_INIT;
+    shoal_slice_t value = SHOAL_SLICE_NONE;
+    shoal_exit_t last = {.pid = 0};
+    shoal_exit_write(&last, &out);
+    CHECK(out.len == 0);
+    last = (shoal_exit_t){.pid = 7, .incarnation = 3, .signal = SIGKILL, .is_oom = true};
+    (void)snprintf(last.words, sizeof(last.words), "help");
+    shoal_exit_write(&last, &out);
+    shoal_slice_t map = shoal_buffer_slice(&out);
+    CHECK(shoal_cursor_check(map, 4));
+    CHECK(shoal_map_find(map, "oom", &value) && shoal_slice_equal(value, SHOAL_SLICE("\xc3")));
+    CHECK(shoal_map_find(map, "words", &value));
+    CHECK(shoal_slice_equal(value, SHOAL_SLICE("\xa4help")));
+    CHECK(!shoal_map_find(map, "status", &value) && !shoal_map_find(map, "reason", &value));
+    shoal_buffer_clear(&out);
+    last = (shoal_exit_t){.pid = 7, .status = SHOAL_EXIT_HUNG};
+    shoal_exit_write(&last, &out);
+    map = shoal_buffer_slice(&out);
+    CHECK(shoal_cursor_check(map, 4) && shoal_map_find(map, "reason", &value));
+    CHECK(!shoal_map_find(map, "oom", &value) && !shoal_map_find(map, "words", &value));
+    shoal_buffer_fini(&out);
 }
 
 static void
@@ -231,10 +305,13 @@ a_worker_dies_with_its_supervisor(void)
     CHECK(read(stage.tell[0], &byte, 1) == 0);
     (void)close(stage.tell[0]);
     (void)close(stage.lifeline[1]);
+    (void)unlink(stage.events);
 }
 
 TEST_MAIN(TEST(a_worker_that_ends_politely_ends_its_supervisor),
           TEST(a_worker_that_dies_is_started_again_and_told_how_the_last_one_ended),
+          TEST(a_kill_is_told_with_the_last_words_and_whether_the_kernel_did_it),
+          TEST(the_report_holds_what_is_known_and_nothing_else),
           TEST(restarts_come_at_once_and_then_with_growing_delays),
           TEST(a_signal_is_passed_on_and_the_worker_may_finish), TEST(a_second_signal_kills),
           TEST(the_end_of_the_lifeline_ends_both), TEST(a_worker_dies_with_its_supervisor))
