@@ -197,6 +197,7 @@ time_to_wait(shoal_hub_t *hub)
 {
     uint64_t due =
         shoal_hub_earlier(next_judgement(hub), shoal_hub_earlier(hub->outputs_ms, hub->bury_ms));
+    due = shoal_hub_earlier(due, hub->doors_ms);
     for (size_t i = 0; i < hub->changed_count; i++) {
         due = shoal_hub_earlier(due, hub->changed[i].job->told_ms + SHOAL_HUB_EVENT_MS);
     }
@@ -354,6 +355,9 @@ shoal_hub_describe(shoal_hub_t *hub, shoal_buffer_t *out)
         {"memory_bytes", info.memory_bytes},
         {"spool_bytes", info.spool_bytes},
         {"unread_bytes", hub->unread_bytes},
+        {"connections", shoal_doors_open(hub->doors)},
+        {"silent", shoal_doors_silent(hub->doors)},
+        {"shut", shoal_doors_shut(hub->doors)},
     };
     uint32_t count = sizeof(numbers) / sizeof(numbers[0]);
     shoal_write_map(out, count + 3);

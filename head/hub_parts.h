@@ -11,6 +11,7 @@
 #ifndef SHOAL_HEAD_HUB_PARTS_H
 #define SHOAL_HEAD_HUB_PARTS_H
 
+#include "head/door.h"
 #include "head/hub.h"
 #include "head/requests.h"
 
@@ -52,6 +53,8 @@ struct shoal_hub {
     uint64_t sweep_ms;
     uint64_t outputs_ms; // when the outputs want to run
     uint64_t bury_ms;    // when the first of the peers that are gone is due
+    shoal_doors_t *doors;
+    uint64_t doors_ms; // when they want to be looked at
     shoal_peers_t *peers;
     shoal_cluster_t *cluster;
     shoal_outputs_t *outputs;

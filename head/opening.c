@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -70,7 +71,8 @@ socket_open(shoal_hub_t *hub, shoal_status_t *status)
         !option_set(hub->router, ZMQ_SNDHWM, SHOAL_HUB_SEND_HWM) ||
         !option_set(hub->router, ZMQ_RCVHWM, SHOAL_HUB_RECEIVE_HWM) ||
         !option_set(hub->router, ZMQ_BACKLOG, SHOAL_HUB_BACKLOG) ||
-        zmq_socket_monitor(hub->router, MONITOR_ENDPOINT, ZMQ_EVENT_DISCONNECTED) != 0) {
+        zmq_socket_monitor(hub->router, MONITOR_ENDPOINT,
+                           ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED) != 0) {
         return shoal_fail(status, SHOAL_INTERNAL, "cannot set up the socket: %s",
                           zmq_strerror(errno));
     }
@@ -186,6 +188,16 @@ hub_open(shoal_hub_t *hub, shoal_status_t *status)
     return socket_open(hub, status) && loop_open(hub, status) && socket_bind(hub, status);
 }
 
+// How many the process may have.
+static size_t
+descriptors(void)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY
+               ? (size_t)limit.rlim_cur
+               : SIZE_MAX / 2;
+}
+
 bool
 shoal_hub_new(const shoal_config_t *config, shoal_log_t *log, shoal_hub_t **ret_hub,
               shoal_status_t *status)
@@ -198,6 +210,7 @@ shoal_hub_new(const shoal_config_t *config, shoal_log_t *log, shoal_hub_t **ret_
     hub->outputs_ms = SHOAL_TIME_NEVER;
     hub->bury_ms = SHOAL_TIME_NEVER;
     hub->peers = shoal_peers_new();
+    hub->doors = shoal_doors_new(descriptors());
     shoal_parcel_init(&hub->parcel);
     id_make(hub->id);
     if (!hub_open(hub, status)) {
@@ -268,6 +281,7 @@ shoal_hub_destroy(shoal_hub_t **hub_at)
         (void)close(hub->epoll_fd);
     }
     shoal_peers_destroy(&hub->peers);
+    shoal_doors_destroy(&hub->doors);
     shoal_buffer_fini(&hub->frame);
     shoal_buffer_fini(&hub->body);
     free(hub);

@@ -227,6 +227,9 @@ shoal_hub_bury(shoal_hub_t *hub)
         } else if (peer->is_shut && quiet_ms > hub->now_ms) {
             hub->bury_ms = shoal_hub_earlier(hub->bury_ms, quiet_ms);
         } else {
+            if (!peer->is_shut) { // it may still be there, and stay without ever saying anything
+                shoal_door_quiet(hub->doors, peer->fd, hub->now_ms);
+            }
             shoal_peer_bury(hub->peers, peer);
         }
         peer = next;

@@ -103,11 +103,13 @@ sender_find(shoal_hub_t *hub)
     if (is_ours) {
         peer = shoal_peer_find(hub->peers, key);
         if (peer) {
+            shoal_door_heard(hub->doors, peer->fd);
             return peer;
         }
         peer = shoal_peer_add(hub->peers, key, identity, hub->now_ms);
         if (peer) {
             shoal_peer_note_fd(hub->peers, peer, shoal_parcel_fd(&hub->parcel));
+            shoal_door_heard(hub->doors, peer->fd);
             return peer;
         }
     }
@@ -232,29 +234,45 @@ shoal_hub_take_messages(shoal_hub_t *hub, shoal_status_t *status)
     return true;
 }
 
+// The next event of the monitor: its kind and the descriptor. False: there is none.
+static bool
+monitor_next(shoal_hub_t *hub, uint16_t *ret_kind, int *ret_fd)
+{
+    zmq_msg_t event;
+    zmq_msg_t address;
+    uint16_t kind = 0;
+    int32_t fd = -1;
+    (void)zmq_msg_init(&event);
+    (void)zmq_msg_init(&address);
+    bool is_there = zmq_msg_recv(&event, hub->monitor, ZMQ_DONTWAIT) >= 0 &&
+                    zmq_msg_recv(&address, hub->monitor, ZMQ_DONTWAIT) >= 0;
+    if (is_there && zmq_msg_size(&event) >= sizeof(kind) + sizeof(fd)) {
+        memcpy(&kind, zmq_msg_data(&event), sizeof(kind));
+        memcpy(&fd, (const char *)zmq_msg_data(&event) + sizeof(kind), sizeof(fd));
+    }
+    (void)zmq_msg_close(&event);
+    (void)zmq_msg_close(&address);
+    *ret_kind = kind;
+    *ret_fd = fd;
+    return is_there;
+}
+
 // A descriptor was closed: a hint that makes its peer suspect, because it may be in use again.
 void
 shoal_hub_take_monitor(shoal_hub_t *hub)
 {
-    for (;;) {
-        zmq_msg_t event;
-        zmq_msg_t address;
-        (void)zmq_msg_init(&event);
-        (void)zmq_msg_init(&address);
-        bool is_there = zmq_msg_recv(&event, hub->monitor, ZMQ_DONTWAIT) >= 0 &&
-                        zmq_msg_recv(&address, hub->monitor, ZMQ_DONTWAIT) >= 0;
-        uint32_t fd = 0;
-        if (is_there && zmq_msg_size(&event) >= 6) {
-            memcpy(&fd, (const char *)zmq_msg_data(&event) + 2, sizeof(fd));
+    uint16_t kind = 0;
+    int fd = -1;
+    while (monitor_next(hub, &kind, &fd)) {
+        if (kind == ZMQ_EVENT_ACCEPTED) {
+            shoal_door_open(hub->doors, fd, hub->now_ms);
+            continue;
         }
-        (void)zmq_msg_close(&event);
-        (void)zmq_msg_close(&address);
-        if (!is_there) {
-            return;
-        }
-        shoal_peer_t *peer = shoal_peer_by_fd(hub->peers, (int)fd);
+        shoal_door_close(hub->doors, fd);
+        shoal_peer_t *peer = shoal_peer_by_fd(hub->peers, fd);
         if (peer) {
             shoal_hub_peer_fail(hub, peer, SHOAL_PEER_ON_HANGUP, "its connection is closed");
         }
     }
+    hub->doors_ms = shoal_doors_run(hub->doors, hub->now_ms);
 }

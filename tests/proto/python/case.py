@@ -34,10 +34,11 @@ class WireTest(ShoalTest):
     the head is patient."""
 
     FLAGS = ("--liveness-ms", "600000")
+    LISTEN = None  # a socket in the test's folder
 
     def setUp(self):
         super().setUp()
-        self.the_head = self.head(*self.FLAGS)
+        self.the_head = self.head(*self.FLAGS, listen=self.LISTEN)
         self.peers = []
         self.addCleanup(lambda: [peer.close() for peer in self.peers])
         self.beside = self.keep(Client(self.the_head.endpoint, id="beside"))

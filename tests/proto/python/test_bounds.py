@@ -5,7 +5,8 @@ import unittest
 
 from case import WireTest, shard
 from programs import wait_until
-from shoal_wire import Peer
+from raw_wire import MORE, Raw, frame, message
+from shoal_wire import Peer, encode
 
 MIB = 1 << 20
 
@@ -92,6 +93,30 @@ class Bounds(WireTest):
             worker.batch(call, 0, line, 1)
             worker.result(call, batches=1, records=1)
         worker.result(worker.call("finish"))
+
+
+class OnTcp(WireTest):
+    FLAGS = WireTest.FLAGS + ("--insecure-loopback",)
+    LISTEN = "tcp://127.0.0.1:*"
+
+    #
+    def test_a_message_that_does_not_end_costs_its_sender_the_connection(self):
+        part = frame(b"x" * MIB, MORE)
+        for is_known in (True, False):
+            with self.subTest(is_known=is_known):
+                sender = Raw(self.the_head.endpoint)
+                self.addCleanup(sender.close)
+                sender.settle()
+                if is_known:
+                    sender.send(message(*encode("HELLO", role="client", id="endless")))
+                before = private_bytes(self.the_head.process.pid)
+                parts = 0
+                while parts < 2000 and sender.send(part):  # 2 GiB
+                    parts += 1
+                self.assertLess(parts, 2000, "2 GiB were taken")
+                grown = private_bytes(self.the_head.process.pid) - before
+                self.assertLess(grown, 400 * MIB)
+                self.assertTrue(self.beside.is_answered())
 
 
 if __name__ == "__main__":
