@@ -56,6 +56,12 @@ shoal_parcel_fd(shoal_parcel_t *parcel)
     return zmq_msg_get(&parcel->header, ZMQ_SRCFD); // the identity frame has none
 }
 
+const char *
+shoal_parcel_user(shoal_parcel_t *parcel)
+{
+    return zmq_msg_gets(&parcel->header, "User-Id"); // the identity frame has none
+}
+
 // Reads one frame; false when there is none now, or the socket is broken (errno says which).
 static bool
 frame_receive(void *socket, zmq_msg_t *frame)

@@ -38,6 +38,9 @@ shoal_slice_t shoal_parcel_payload(shoal_parcel_t *parcel); // empty without one
 // The descriptor that the message came in on (ZMQ_SRCFD), a hint; -1 if unknown.
 int shoal_parcel_fd(shoal_parcel_t *parcel);
 
+// What ZAP said of the sender (its User-Id); NULL without keys. Valid as long as the parcel.
+const char *shoal_parcel_user(shoal_parcel_t *parcel);
+
 typedef enum shoal_received {
     SHOAL_RECEIVED_ONE,
     SHOAL_RECEIVED_NOTHING, // nothing there now, or a signal came
