@@ -8,8 +8,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 typedef enum option_kind {
     OPTION_FLAG,
@@ -35,6 +33,7 @@ typedef struct option {
 static const option_t options[] = {
     {"--listen",            OPTION_TEXT,   AT(listen),             0, 0},
     {"--state",             OPTION_TEXT,   AT(state),              0, 0},
+    {"--keys",              OPTION_TEXT,   AT(keys),               0, 0},
     {"--insecure-loopback", OPTION_FLAG,   AT(insecure_loopback),  0, 0},
     {"--lifeline-fd",       OPTION_FD,     AT(lifeline_fd),        0, 1048576},
     {"--ready-fd",          OPTION_FD,     AT(ready_fd),           0, 1048576},
@@ -57,8 +56,11 @@ static const char help[] =
     "Runs a head in the foreground until SIGTERM, SIGINT or the end of its lifeline.\n"
     "\n"
     "  --listen ENDPOINT     ipc:///dir/head.sock (the directory must be yours, mode 0700),\n"
-    "                        or tcp://127.0.0.1:PORT with --insecure-loopback (PORT * is any)\n"
+    "                        or tcp://HOST:PORT with --keys (PORT * is any)\n"
     "  --state DIR           where the spool is kept\n"
+    "  --keys DIR            head.key and the list of those who may join; shoal start --head "
+    "makes\n"
+    "                        them, shoal key changes the list, and it is read again at once\n"
     "  --insecure-loopback   allow tcp without keys on loopback, for tests and benchmarks\n"
     "  --lifeline-fd N       stop when the pipe with this descriptor is closed at its other end\n"
     "  --ready-fd N          write the bound endpoint and a line end here once it is bound\n"
@@ -183,67 +185,5 @@ shoal_config_parse(int argc, char **argv, shoal_config_t *ret_config, shoal_stat
         return shoal_fail(status, SHOAL_INVALID, "--liveness-ms must be above --heartbeat-ms");
     }
     *ret_config = config;
-    return true;
-}
-
-static bool
-ipc_check(const char *path, shoal_status_t *status)
-{
-    size_t len = strlen(path);
-    if (path[0] != '/' || len > SHOAL_IPC_PATH_MAX) {
-        return shoal_fail(
-            status, SHOAL_INVALID,
-            "cannot listen on \"ipc://%s\": its path must be absolute and have at most "
-            "%d bytes, it has %zu",
-            path, SHOAL_IPC_PATH_MAX, len);
-    }
-    char directory[SHOAL_IPC_PATH_MAX + 1];
-    size_t cut = (size_t)(strrchr(path, '/') - path);
-    memcpy(directory, path, cut);
-    directory[cut] = '\0';
-    struct stat about;
-    if (stat(cut ? directory : "/", &about) != 0) {
-        return shoal_fail_errno(status, errno, "cannot listen in the directory \"%s\"", directory);
-    }
-    if (!S_ISDIR(about.st_mode) || about.st_uid != geteuid() || (about.st_mode & 077) != 0) {
-        return shoal_fail(
-            status, SHOAL_DENIED,
-            "refusing to listen in \"%s\": it must be a directory that belongs to you "
-            "and that no one else can enter (chmod 700)",
-            directory);
-    }
-    return true;
-}
-
-static bool
-starts_with(const char *text, const char *prefix)
-{
-    return strncmp(text, prefix, strlen(prefix)) == 0;
-}
-
-bool
-shoal_config_check_endpoint(const char *endpoint, bool insecure_loopback, shoal_status_t *status)
-{
-    if (starts_with(endpoint, "ipc://")) {
-        return ipc_check(endpoint + strlen("ipc://"), status);
-    }
-    if (!starts_with(endpoint, "tcp://")) {
-        return shoal_fail(status, SHOAL_INVALID,
-                          "cannot listen on \"%s\": write ipc:///dir/head.sock or tcp://host:port",
-                          endpoint);
-    }
-    if (!insecure_loopback) {
-        return shoal_fail(
-            status, SHOAL_UNSUPPORTED,
-            "refusing to listen on \"%s\": tcp needs keys, which this version does not "
-            "have yet; use ipc://, or --insecure-loopback on 127.0.0.1 for tests",
-            endpoint);
-    }
-    if (!starts_with(endpoint, "tcp://127.0.0.1:")) {
-        return shoal_fail(status, SHOAL_UNSUPPORTED,
-                          "refusing to listen on \"%s\": --insecure-loopback is for 127.0.0.1 "
-                          "only",
-                          endpoint);
-    }
     return true;
 }

@@ -16,11 +16,10 @@
 #include "proto/base/log.h"
 #include "proto/base/status.h"
 
-#define SHOAL_IPC_PATH_MAX 107 // bytes; what a Unix socket's address holds
-
 typedef struct shoal_config {
     const char *listen; // borrowed from argv
     const char *state;
+    const char *keys; // NULL: none
     bool insecure_loopback;
     bool wants_help;
     bool wants_version;
@@ -42,15 +41,6 @@ typedef struct shoal_config {
 //   SHOAL_INVALID  an unknown option, a missing or malformed value, no --listen or --state
 SHOAL_MUST_CHECK bool shoal_config_parse(int argc, char **argv, shoal_config_t *ret_config,
                                          shoal_status_t *status);
-
-// Refuses an endpoint that strangers could reach: ipc must be in a directory that is ours and closed
-// to others; tcp works on loopback only, and only with `insecure_loopback`.
-//   SHOAL_INVALID      not an endpoint, or its path is too long
-//   SHOAL_DENIED       others can enter the directory, or it is not ours
-//   SHOAL_UNSUPPORTED  tcp without keys
-//   SHOAL_IO           the directory cannot be looked at
-SHOAL_MUST_CHECK bool shoal_config_check_endpoint(const char *endpoint, bool insecure_loopback,
-                                                  shoal_status_t *status);
 
 // The text of --help, for standard output.
 const char *shoal_config_help(void);

@@ -61,6 +61,9 @@ bool
 shoal_hub_admit(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_msg_hello_t *hello,
                 shoal_status_t *status)
 {
+    if (!shoal_hub_check_key(hub, peer, hello->role, status)) {
+        return false;
+    }
     if (shoal_slice_is(hello->role, "worker")) {
         return admit_worker(hub, peer, hello, status);
     }

@@ -310,6 +310,7 @@ shoal_hub_run(shoal_hub_t *hub, shoal_status_t *status)
             return false;
         }
         shoal_hub_take_monitor(hub);
+        shoal_hub_take_holders(hub);
         shoal_hub_end_silence(hub);
         if (hub->now_ms >= hub->deaf_until_ms) {
             shoal_cluster_run(hub->cluster, hub->now_ms);

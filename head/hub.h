@@ -23,7 +23,7 @@
 typedef struct shoal_hub shoal_hub_t;
 
 // Opens the socket and the spool, binds, and writes the endpoint to the ready descriptor.
-//   as shoal_config_check_endpoint() and shoal_outputs_new(); SHOAL_EXISTS a head listens there
+//   as shoal_endpoint_check(), shoal_gate_open() and shoal_outputs_new(); SHOAL_EXISTS a head listens there
 //   already; SHOAL_UNAVAILABLE cannot bind
 SHOAL_MUST_CHECK bool shoal_hub_new(const shoal_config_t *config, shoal_log_t *log,
                                     shoal_hub_t **ret_hub, shoal_status_t *status);

@@ -3,7 +3,7 @@
 // hub_parts.h - what the hub's files share: its structure and the calls between them.
 //
 // hub.c has the turn and the sending, opening.c birth and death, reading.c the messages, greeting.c
-// HELLO, parting.c the peers that go, port.c what the cluster and the outputs want sent. Nobody else
+// HELLO, holders.c keys, parting.c the peers that go, port.c what the cluster and the outputs want sent. Nobody else
 // includes this.
 //
 // Threads: the hub's.  Logging: as hub.h.
@@ -12,6 +12,7 @@
 #define SHOAL_HEAD_HUB_PARTS_H
 
 #include "head/door.h"
+#include "head/gate.h"
 #include "head/hub.h"
 #include "head/requests.h"
 
@@ -37,6 +38,7 @@ struct shoal_hub {
     void *context;
     void *router;
     void *monitor;
+    shoal_gate_t *gate; // NULL: without keys
     int signal_fd;
     int epoll_fd;
     bool stopping;
@@ -72,6 +74,7 @@ struct shoal_hub {
     shoal_buffer_t body;  // for values in a body
     shoal_parcel_t parcel;
     shoal_log_limit_t refused_limit;
+    shoal_log_limit_t handshake_limit;
     uint64_t refused;
 };
 
@@ -102,6 +105,16 @@ shoal_output_hooks_t shoal_hub_hooks(shoal_hub_t *hub);
 //   as shoal_cluster_join(); SHOAL_PROTOCOL for another role
 SHOAL_MUST_CHECK bool shoal_hub_admit(shoal_hub_t *hub, shoal_peer_t *peer,
                                       const shoal_msg_hello_t *hello, shoal_status_t *status);
+
+// ---- holders.c
+
+// Whether the sender of the HELLO at hand may play that role; notes its key.
+//   SHOAL_DENIED  its key is not listed, or has another role
+SHOAL_MUST_CHECK bool shoal_hub_check_key(shoal_hub_t *hub, shoal_peer_t *peer, shoal_slice_t role,
+                                          shoal_status_t *status);
+
+// Puts out those whose key a new list does not have.
+void shoal_hub_take_holders(shoal_hub_t *hub);
 
 // ---- reading.c
 

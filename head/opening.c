@@ -16,6 +16,8 @@
 
 #include "head/hub_parts.h"
 #include "proto/base/alloc.h"
+#include "proto/wire/endpoint.h"
+#include "proto/wire/secure.h"
 
 #define MONITOR_ENDPOINT "inproc://monitor"
 #define FAREWELL_MS      200 // for the last messages, at the end
@@ -72,9 +74,15 @@ socket_open(shoal_hub_t *hub, shoal_status_t *status)
         !option_set(hub->router, ZMQ_RCVHWM, SHOAL_HUB_RECEIVE_HWM) ||
         !option_set(hub->router, ZMQ_BACKLOG, SHOAL_HUB_BACKLOG) ||
         zmq_socket_monitor(hub->router, MONITOR_ENDPOINT,
-                           ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED) != 0) {
+                           ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | SHOAL_HANDSHAKE_EVENTS) !=
+            0) {
         return shoal_fail(status, SHOAL_INTERNAL, "cannot set up the socket: %s",
                           zmq_strerror(errno));
+    }
+    if (!shoal_secure_family(hub->router, hub->config->listen, status) ||
+        (hub->config->keys && !shoal_gate_open(hub->context, hub->router, hub->config->keys,
+                                               hub->log, &hub->gate, status))) {
+        return false;
     }
     hub->monitor = zmq_socket(hub->context, ZMQ_PAIR);
     if (!hub->monitor || !option_set(hub->monitor, ZMQ_RCVHWM, 0) ||
@@ -86,11 +94,24 @@ socket_open(shoal_hub_t *hub, shoal_status_t *status)
 }
 
 static bool
+endpoint_check(const shoal_config_t *config, shoal_status_t *status)
+{
+    const shoal_endpoint_use_t use = {.is_listening = true,
+                                      .has_keys = config->keys != NULL,
+                                      .insecure_loopback = config->insecure_loopback};
+    if (config->keys && !shoal_endpoint_is_tcp(config->listen)) {
+        return shoal_fail(status, SHOAL_INVALID,
+                          "--keys is for tcp: \"%s\" is for whoever can enter its folder",
+                          config->listen);
+    }
+    return shoal_endpoint_check(config->listen, use, status);
+}
+
+static bool
 socket_bind(shoal_hub_t *hub, shoal_status_t *status)
 {
     const char *listen = hub->config->listen;
-    if (!shoal_config_check_endpoint(listen, hub->config->insecure_loopback, status) ||
-        !endpoint_is_free(listen, status)) {
+    if (!endpoint_check(hub->config, status) || !endpoint_is_free(listen, status)) {
         return false;
     }
     if (zmq_bind(hub->router, listen) != 0) {
@@ -126,7 +147,8 @@ loop_open(shoal_hub_t *hub, shoal_status_t *status)
         zmq_getsockopt(hub->monitor, ZMQ_FD, &monitor_fd, &size) != 0 ||
         !epoll_watch(hub, hub->signal_fd) || !epoll_watch(hub, monitor_fd) ||
         !epoll_watch(hub, hub->config->lifeline_fd) ||
-        !epoll_watch(hub, shoal_outputs_fd(hub->outputs))) {
+        !epoll_watch(hub, shoal_outputs_fd(hub->outputs)) ||
+        !epoll_watch(hub, hub->gate ? shoal_gate_fd(hub->gate) : -1)) {
         return shoal_fail_errno(status, errno, "cannot set up the event loop");
     }
     return true;
@@ -171,7 +193,7 @@ hub_open(shoal_hub_t *hub, shoal_status_t *status)
         .spool_bytes = hub->config->spool_limit_bytes,
         .hooks = shoal_hub_hooks(hub),
     };
-    if (!shoal_config_check_endpoint(hub->config->listen, hub->config->insecure_loopback, status) ||
+    if (!endpoint_check(hub->config, status) ||
         !shoal_outputs_new(&outputs, &hub->outputs, status)) {
         return false;
     }
@@ -271,6 +293,7 @@ shoal_hub_destroy(shoal_hub_t **hub_at)
         (void)option_set(hub->router, ZMQ_LINGER, FAREWELL_MS);
         (void)zmq_close(hub->router);
     }
+    shoal_gate_close(&hub->gate);
     if (hub->context) {
         (void)zmq_ctx_term(hub->context);
     }

@@ -18,6 +18,7 @@
 #include "head/outbox.h"
 #include "proto/base/slice.h"
 #include "proto/base/status.h"
+#include "proto/keys/key.h"
 
 #define SHOAL_PEERS_MAX          32768 // connections that have sent something
 #define SHOAL_PEER_STRANGER_MAX  16    // messages before HELLO that are answered
@@ -87,6 +88,8 @@ typedef struct shoal_peer {
     uint8_t strangeness; // messages before HELLO
     bool must_shut;      // it was told to go: its descriptor is shut down soon
     bool is_shut;        // it is: what it had sent before is ignored for a while
+    bool has_key;        // it came in with a key (below)
+    bool is_viewer;      // a client that may only look
     bool is_failing;     // in the hub's list of peers that could not be sent to
     shoal_peer_event_t failure;
     int fd; // its descriptor, -1: unknown
@@ -95,6 +98,7 @@ typedef struct shoal_peer {
     struct shoal_peer *prev; // in the list of its state
     struct shoal_peer *next;
     struct shoal_peer *failing_next;
+    shoal_key_t proven;
     shoal_worker_t *worker;
     char session[SHOAL_SESSION_ID_MAX + 1]; // a client's id
     shoal_watch_t *watches;                 // a client's

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "head/hub_parts.h"
+#include "proto/wire/secure.h"
 
 #define DISPATCH_EVERY 64 // messages: the calls that they lead to leave together
 
@@ -234,41 +235,38 @@ shoal_hub_take_messages(shoal_hub_t *hub, shoal_status_t *status)
     return true;
 }
 
-// The next event of the monitor: its kind and the descriptor. False: there is none.
-static bool
-monitor_next(shoal_hub_t *hub, uint16_t *ret_kind, int *ret_fd)
+// A handshake that failed: somebody with a wrong key, without one, or no Shoal at all. Those whose key
+// is not listed are the gate's to tell.
+static void
+handshake_log(shoal_hub_t *hub, const shoal_monitored_t *event)
 {
-    zmq_msg_t event;
-    zmq_msg_t address;
-    uint16_t kind = 0;
-    int32_t fd = -1;
-    (void)zmq_msg_init(&event);
-    (void)zmq_msg_init(&address);
-    bool is_there = zmq_msg_recv(&event, hub->monitor, ZMQ_DONTWAIT) >= 0 &&
-                    zmq_msg_recv(&address, hub->monitor, ZMQ_DONTWAIT) >= 0;
-    if (is_there && zmq_msg_size(&event) >= sizeof(kind) + sizeof(fd)) {
-        memcpy(&kind, zmq_msg_data(&event), sizeof(kind));
-        memcpy(&fd, (const char *)zmq_msg_data(&event) + sizeof(kind), sizeof(fd));
+    unsigned left_out = 0;
+    if (event->event != ZMQ_EVENT_HANDSHAKE_FAILED_AUTH &&
+        shoal_log_limit_pass(&hub->handshake_limit, hub->now_ms, /*per_second=*/1, &left_out)) {
+        bool is_broken = event->event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL;
+        shoal_log(hub->log, SHOAL_LOG_WARN, "HANDSHAKE-FAILED", "left_out=%u reason=\"%s\"",
+                  left_out,
+                  is_broken ? "it does not speak as a peer with this head's key does"
+                            : "it hung up, or said nothing");
     }
-    (void)zmq_msg_close(&event);
-    (void)zmq_msg_close(&address);
-    *ret_kind = kind;
-    *ret_fd = fd;
-    return is_there;
 }
 
-// A descriptor was closed: a hint that makes its peer suspect, because it may be in use again.
 void
 shoal_hub_take_monitor(shoal_hub_t *hub)
 {
-    uint16_t kind = 0;
-    int fd = -1;
-    while (monitor_next(hub, &kind, &fd)) {
-        if (kind == ZMQ_EVENT_ACCEPTED) {
+    shoal_monitored_t event;
+    while (shoal_monitor_take(hub->monitor, &event)) {
+        int fd = (int)event.value; // of the first two
+        if (event.event == ZMQ_EVENT_ACCEPTED) {
             shoal_door_open(hub->doors, fd, hub->now_ms);
             continue;
         }
+        if (event.event != ZMQ_EVENT_DISCONNECTED) {
+            handshake_log(hub, &event);
+            continue;
+        }
         shoal_door_close(hub->doors, fd);
+        // A hint that makes its peer suspect, because the descriptor may be in use again.
         shoal_peer_t *peer = shoal_peer_by_fd(hub->peers, fd);
         if (peer) {
             shoal_hub_peer_fail(hub, peer, SHOAL_PEER_ON_HANGUP, "its connection is closed");

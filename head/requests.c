@@ -581,20 +581,22 @@ serve_taken(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *message
     return true;
 }
 
+// a viewer is served what only looks.
 // clang-format off
 static const struct {
     shoal_message_type_t type;
+    bool is_looking;
     bool (*serve)(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *message,
                   shoal_slice_t payload, shoal_status_t *status);
 } services[] = {
-    {SHOAL_MSG_SUBMIT, serve_submit},
-    {SHOAL_MSG_ASK, serve_ask},
-    {SHOAL_MSG_WATCH, serve_watch},
-    {SHOAL_MSG_STOP, serve_stop},
-    {SHOAL_MSG_DROP_LETTERS, serve_drop_letters},
-    {SHOAL_MSG_OUTPUT, serve_output},
-    {SHOAL_MSG_TAKEN, serve_taken},
-    {SHOAL_MSG_DRAIN, shoal_drain_serve},
+    {SHOAL_MSG_SUBMIT, false, serve_submit},
+    {SHOAL_MSG_ASK, true, serve_ask},
+    {SHOAL_MSG_WATCH, true, serve_watch},
+    {SHOAL_MSG_STOP, false, serve_stop},
+    {SHOAL_MSG_DROP_LETTERS, false, serve_drop_letters},
+    {SHOAL_MSG_OUTPUT, true, serve_output},
+    {SHOAL_MSG_TAKEN, true, serve_taken},
+    {SHOAL_MSG_DRAIN, false, shoal_drain_serve},
 };
 // clang-format on
 
@@ -640,7 +642,12 @@ shoal_request_serve(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t 
     for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++) {
         if (services[i].type == message->type) {
             shoal_status_t why = SHOAL_STATUS_INIT;
-            if (!services[i].serve(hub, peer, message, payload, &why)) {
+            bool may = services[i].is_looking || !peer->is_viewer ||
+                       shoal_fail(&why, SHOAL_DENIED,
+                                  "the key that this client has is a viewer's: it may look, but "
+                                  "not send %s",
+                                  shoal_message_name((int)message->type));
+            if (!may || !services[i].serve(hub, peer, message, payload, &why)) {
                 shoal_hub_refuse(hub, peer, (int)message->type, request_of(message), &why);
             }
             return true;

@@ -112,8 +112,8 @@ class WorkerProgram:
         self.log_path = os.path.join(folder, "worker.log")
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [program("shoal-worker"), "--connect", endpoint, "--lifeline-fd", str(life_in),
-                 *flags],
+                [program("shoal-worker"), *(["--connect", endpoint] if endpoint else []),
+                 "--lifeline-fd", str(life_in), *flags],
                 pass_fds=(life_in,), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         os.close(life_in)
 

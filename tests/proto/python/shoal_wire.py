@@ -29,11 +29,15 @@ BODY_KEYS_MAX = 64
 LIMIT_WORDS = {"U32": (1 << 32) - 1, "U64": (1 << 64) - 1}
 
 # docs/protocol.md section 8: codes are those of proto/base/status.h.
-PROTOCOL, LIMIT, UNSUPPORTED = 2, 3, 11
+PROTOCOL, LIMIT, DENIED, UNSUPPORTED = 2, 3, 6, 11
 
 DONE, FAILED, RETURNED, CANCELLED = range(4)  # RESULT's outcome
 TRANSIENT, CONFIG, DATA, FATAL = range(1, 5)  # RESULT's error_class
 FINAL_STATES = ("SUCCEEDED", "PARTIAL", "FAILED", "STOPPED")
+
+
+HANDSHAKE_FAILED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | \
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 
 
 class Field:
@@ -171,7 +175,8 @@ def decode(frames, sender="HEAD"):
 class Peer:
     """A DEALER connection to a head that never dials again, so that being dropped is seen."""
 
-    def __init__(self, endpoint, routing_id=None, receive_hwm=0):
+    def __init__(self, endpoint, routing_id=None, receive_hwm=0, curve=None):
+        """`curve`: the head's public key and this peer's two, each 32 bytes."""
         self.context = zmq.Context.instance()
         self.socket = self.context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
@@ -179,12 +184,17 @@ class Peer:
         self.socket.setsockopt(zmq.RECONNECT_IVL, 3600000)
         self.socket.setsockopt(zmq.SNDHWM, 0)
         self.socket.setsockopt(zmq.RCVHWM, receive_hwm)  # 0: reads ahead without limit
-        self.monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self.monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | HANDSHAKE_FAILED)
         self.was_dropped = False
         self.inbox = deque()
         self.ack = 0  # the largest acknowledgement seen in HEARTBEAT, CALL or ACK
         self.welcome = None
         self.requests = 0
+        self.failed = None  # the handshake: the monitor's event and its value
+        if curve:
+            for option, key in zip((zmq.CURVE_SERVERKEY, zmq.CURVE_PUBLICKEY, zmq.CURVE_SECRETKEY),
+                                   curve):
+                self.socket.setsockopt(option, key)
         if routing_id:
             self.socket.setsockopt(zmq.ROUTING_ID, routing_id)
         self.socket.connect(endpoint)
@@ -264,10 +274,24 @@ class Peer:
 
     def is_dropped(self, seconds=5.0):
         """True once the head has cut the connection; False if it has not by then."""
-        if not self.was_dropped and self.monitor.poll(int(seconds * 1000)):
-            self.was_dropped = recv_monitor_message(self.monitor)["event"] == \
-                zmq.EVENT_DISCONNECTED
+        end = time.monotonic() + seconds
+        while not self.was_dropped and \
+                self.monitor.poll(int(max(end - time.monotonic(), 0) * 1000)):
+            event = recv_monitor_message(self.monitor)
+            if event["event"] == zmq.EVENT_DISCONNECTED:
+                self.was_dropped = True
+            else:
+                self.failed = self.failed or (event["event"], event["value"])
         return self.was_dropped
+
+    def handshake_fails(self, seconds=5.0):
+        """The monitor's event and value once the handshake has failed; None if it has not."""
+        end = time.monotonic() + seconds
+        while not self.failed and self.monitor.poll(int(max(end - time.monotonic(), 0) * 1000)):
+            event = recv_monitor_message(self.monitor)
+            if event["event"] != zmq.EVENT_DISCONNECTED:
+                self.failed = (event["event"], event["value"])
+        return self.failed
 
     def is_answered(self, seconds=5.0):
         """True if the head answers a heartbeat on this connection."""
@@ -280,8 +304,8 @@ class Peer:
 
 
 class Client(Peer):
-    def __init__(self, endpoint, id="test-client", **fields):
-        super().__init__(endpoint)
+    def __init__(self, endpoint, id="test-client", curve=None, **fields):
+        super().__init__(endpoint, curve=curve)
         self.hello("client", id=id, **fields)
 
     def submit(self, spec, id):
@@ -316,8 +340,8 @@ class Worker(Peer):
 
     def __init__(self, endpoint, id="test-worker", slots=2, window=4, classes=("pipeline",),
                  incarnation=1, running=None, results=None, last_exit=None,
-                 name="python worker", labels=None):
-        super().__init__(endpoint)
+                 name="python worker", labels=None, curve=None):
+        super().__init__(endpoint, curve=curve)
         self.actors = {}
         self.seq = 0
         self.kept = deque()  # RESULTs that no ack has covered yet (R-6.3)
