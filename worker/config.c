@@ -6,14 +6,12 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "proto/record/writer.h"
 #include "worker/slots.h"
 
-#define IPC_PATH_MAX 107 // bytes; what a Unix socket's address holds
-#define FD_MAX       1048576
+#define FD_MAX 1048576
 
 typedef struct option option_t;
 
@@ -30,7 +28,7 @@ struct option {
 };
 
 static const char help[] =
-    "usage: shoal-worker --connect ENDPOINT [options]\n"
+    "usage: shoal-worker (--connect ENDPOINT | --join-file FILE) [options]\n"
     "       shoal-worker --list-connectors | --template TYPE\n"
     "\n"
     "Runs a worker in the foreground until SIGTERM, SIGINT or the end of its lifeline. It dials "
@@ -40,7 +38,10 @@ static const char help[] =
     "is given back, running calls may finish; a second one ends it at once.\n"
     "\n"
     "  --connect ENDPOINT    ipc:///dir/head.sock (the directory must be yours, mode 0700),\n"
-    "                        or tcp://127.0.0.1:PORT with --insecure-loopback\n"
+    "                        or tcp://HOST:PORT with --join-file\n"
+    "  --join-file FILE      the head's endpoint and key, and this worker's own (shoal key new\n"
+    "                        makes one on the head's host); - reads it from standard input.\n"
+    "                        --connect then says where the head is reached, if elsewhere\n"
     "  --slots N             calls that run at once, 1 to 1024; default: one a processor\n"
     "  --drain-seconds N     once it drains, calls that still run after that are given back;\n"
     "                        0 to 86400, default 30\n"
@@ -54,6 +55,8 @@ static const char help[] =
     "  --lifeline-fd N       end at once when the pipe with this descriptor is closed at its "
     "other\n"
     "                        end\n"
+    "  --ready-fd N          write a line here at each registration (ready) and each failed try "
+    "(no)\n"
     "  --log-level LEVEL     error, warn, info (default) or debug\n"
     "  --list-connectors     print the connectors that this worker has, and end\n"
     "  --template TYPE       print a workflow file to start from, and end\n"
@@ -61,6 +64,7 @@ static const char help[] =
     "\n"
     "examples:\n"
     "  shoal-worker --connect ipc://$XDG_RUNTIME_DIR/shoal/head.sock --slots 4\n"
+    "  shoal-worker --join-file worker.join\n"
     "  shoal-worker --template postgres > postgres.yaml\n";
 
 const char *
@@ -194,7 +198,8 @@ set_fd(const option_t *option, const char *value, shoal_worker_config_t *config,
     if (!parse_number(option, value, 0, &number, status)) {
         return false;
     }
-    config->lifeline_fd = (int)number;
+    int *at = option_at(option, config);
+    *at = (int)number;
     return true;
 }
 
@@ -203,6 +208,7 @@ set_fd(const option_t *option, const char *value, shoal_worker_config_t *config,
 // clang-format off
 static const option_t options[] = {
     {"--connect",           true,  AT(connect),           SHOAL_ENDPOINT_MAX,    set_text},
+    {"--join-file",         true,  AT(join_file),         SHOAL_PATH_BYTES_MAX,  set_text},
     {"--slots",             true,  0,                     SHOAL_SLOTS_MAX,       set_slots},
     {"--drain-seconds",     true,  0,                     SHOAL_DRAIN_S_MAX,     set_drain},
     {"--name",              true,  AT(name),              SHOAL_WORKER_NAME_MAX, set_text},
@@ -210,7 +216,8 @@ static const option_t options[] = {
     {"--label",             true,  0,                     SHOAL_LABEL_BYTES_MAX, set_label},
     {"--connectors",        true,  AT(connectors),        4096,                  set_text},
     {"--insecure-loopback", false, AT(insecure_loopback), 0,                     set_flag},
-    {"--lifeline-fd",       true,  0,                     FD_MAX,                set_fd},
+    {"--lifeline-fd",       true,  AT(lifeline_fd),       FD_MAX,                set_fd},
+    {"--ready-fd",          true,  AT(ready_fd),          FD_MAX,                set_fd},
     {"--log-level",         true,  0,                     0,                     set_level},
     {"--list-connectors",   false, AT(wants_list),        0,                     set_flag},
     {"--template",          true,  AT(template_type),     64,                    set_text},
@@ -264,8 +271,10 @@ bool
 shoal_worker_config_parse(int argc, char **argv, shoal_worker_config_t *ret_config,
                           shoal_status_t *status)
 {
-    shoal_worker_config_t config = {
-        .lifeline_fd = -1, .drain_seconds = SHOAL_DRAIN_S, .log_level = SHOAL_LOG_INFO};
+    shoal_worker_config_t config = {.lifeline_fd = -1,
+                                    .ready_fd = -1,
+                                    .drain_seconds = SHOAL_DRAIN_S,
+                                    .log_level = SHOAL_LOG_INFO};
     for (int i = 1; i < argc; i++) {
         if (!option_read(argv, &i, &config, status)) {
             return false;
@@ -273,94 +282,14 @@ shoal_worker_config_parse(int argc, char **argv, shoal_worker_config_t *ret_conf
     }
     config.only_informs = config.wants_help || config.wants_version || config.wants_list ||
                           config.template_type != NULL;
-    if (!config.only_informs && !config.connect) {
+    if (!config.only_informs && !config.connect && !config.join_file) {
         return shoal_fail(status, SHOAL_INVALID,
-                          "--connect ENDPOINT is missing; --help shows an example");
+                          "--connect ENDPOINT is missing, or --join-file FILE; --help shows "
+                          "examples");
     }
     config.slots = config.slots ? config.slots : default_slots();
     *ret_config = config;
     return true;
-}
-
-static bool
-ipc_check(const char *path, shoal_status_t *status)
-{
-    size_t len = strlen(path);
-    if (path[0] != '/' || len > IPC_PATH_MAX) {
-        return shoal_fail(status, SHOAL_INVALID,
-                          "cannot connect to \"ipc://%s\": its path must be absolute and have at "
-                          "most %d bytes, it has %zu",
-                          path, IPC_PATH_MAX, len);
-    }
-    char directory[IPC_PATH_MAX + 1];
-    size_t cut = (size_t)(strrchr(path, '/') - path);
-    memcpy(directory, path, cut);
-    directory[cut] = '\0';
-    struct stat about;
-    if (stat(cut ? directory : "/", &about) != 0) {
-        return shoal_fail_errno(status, errno, "cannot connect in the directory \"%s\"", directory);
-    }
-    if (!S_ISDIR(about.st_mode) || about.st_uid != geteuid() || (about.st_mode & 077) != 0) {
-        return shoal_fail(status, SHOAL_DENIED,
-                          "refusing to connect in \"%s\": it must be a directory that belongs to "
-                          "you and that no one else can enter (chmod 700)",
-                          directory);
-    }
-    return true;
-}
-
-static bool
-starts_with(const char *text, const char *prefix)
-{
-    return strncmp(text, prefix, strlen(prefix)) == 0;
-}
-
-// What follows the host of a loopback endpoint; NULL: it is another one.
-static const char *
-loopback_port(const char *endpoint)
-{
-    static const char loopback[] = "tcp://127.0.0.1:";
-    return starts_with(endpoint, loopback) ? endpoint + sizeof(loopback) - 1 : NULL;
-}
-
-// Digits only: the library takes "PORT;HOST:PORT" for a source and another target.
-static bool
-is_port(const char *text)
-{
-    size_t digits = strspn(text, "0123456789");
-    unsigned long port = digits > 0 && digits <= 5 ? strtoul(text, NULL, 10) : 0;
-    return text[digits] == '\0' && port >= 1 && port <= 65535;
-}
-
-bool
-shoal_worker_config_check_endpoint(const char *endpoint, bool insecure_loopback,
-                                   shoal_status_t *status)
-{
-    if (starts_with(endpoint, "ipc://")) {
-        return ipc_check(endpoint + strlen("ipc://"), status);
-    }
-    if (!starts_with(endpoint, "tcp://")) {
-        return shoal_fail(status, SHOAL_INVALID,
-                          "cannot connect to \"%s\": write ipc:///dir/head.sock or tcp://host:port",
-                          endpoint);
-    }
-    if (!insecure_loopback) {
-        return shoal_fail(status, SHOAL_UNSUPPORTED,
-                          "refusing to connect to \"%s\": tcp needs keys, which this version does "
-                          "not have yet; use ipc://, or --insecure-loopback on 127.0.0.1 for tests",
-                          endpoint);
-    }
-    const char *port = loopback_port(endpoint);
-    if (!port) {
-        return shoal_fail(status, SHOAL_UNSUPPORTED,
-                          "refusing to connect to \"%s\": --insecure-loopback is for 127.0.0.1 "
-                          "only",
-                          endpoint);
-    }
-    return is_port(port) ||
-           shoal_fail(status, SHOAL_INVALID,
-                      "cannot connect to \"%s\": its port must be a number from 1 to 65535",
-                      endpoint);
 }
 
 void

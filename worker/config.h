@@ -22,9 +22,11 @@
 #define SHOAL_ENDPOINT_MAX    1024 // bytes
 #define SHOAL_DRAIN_S         30   // unless --drain-seconds says otherwise
 #define SHOAL_DRAIN_S_MAX     86400
+#define SHOAL_PATH_BYTES_MAX  4096
 
 typedef struct shoal_worker_config {
-    const char *connect; // texts are borrowed from argv
+    const char *connect;   // texts are borrowed from argv
+    const char *join_file; // NULL: without keys
     const char *name;
     const char *id;
     const char *connectors;
@@ -34,6 +36,7 @@ typedef struct shoal_worker_config {
     uint32_t slots; // 0: as many as there are processors
     uint32_t drain_seconds;
     int lifeline_fd;
+    int ready_fd; // -1: none
     bool insecure_loopback;
     bool wants_list;
     bool wants_help;
@@ -43,20 +46,10 @@ typedef struct shoal_worker_config {
 } shoal_worker_config_t;
 
 // Fills `ret_config` from the command line.
-//   SHOAL_INVALID  an unknown option, a missing or malformed value, no --connect
+//   SHOAL_INVALID  an unknown option, a missing or malformed value, neither --connect nor --join-file
 SHOAL_MUST_CHECK bool shoal_worker_config_parse(int argc, char **argv,
                                                 shoal_worker_config_t *ret_config,
                                                 shoal_status_t *status);
-
-// Refuses an endpoint that a stranger could stand behind: ipc must be in a directory that is ours
-// and closed to others; tcp works on loopback only, and only with `insecure_loopback`.
-//   SHOAL_INVALID      not an endpoint, or its path is too long
-//   SHOAL_DENIED       others can enter the directory, or it is not ours
-//   SHOAL_UNSUPPORTED  tcp without keys
-//   SHOAL_NOT_FOUND    there is no such directory
-SHOAL_MUST_CHECK bool shoal_worker_config_check_endpoint(const char *endpoint,
-                                                         bool insecure_loopback,
-                                                         shoal_status_t *status);
 
 // Appends the labels as a msgpack map of texts; nothing if there are none.
 void shoal_worker_config_labels(const shoal_worker_config_t *config, shoal_buffer_t *out);

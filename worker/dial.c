@@ -10,28 +10,28 @@
 #include <stdlib.h>
 
 #include "proto/base/alloc.h"
+#include "proto/wire/secure.h"
 
 #define MONITOR_NAME_MAX 64
-#define EVENT_BYTES      6 // number 2, value 4, in the machine's order
-#define LOST_EVENTS                                                                                \
-    (ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |            \
-     ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+#define LOST_EVENTS      (ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED | SHOAL_HANDSHAKE_EVENTS)
 
 struct shoal_dial {
     void *context;
     const char *endpoint;
+    const shoal_join_t *join;
     void *socket;
     void *monitor;
     unsigned opened; // how often; each monitor has a name of its own
 };
 
 shoal_dial_t *
-shoal_dial_new(void *context, const char *endpoint)
+shoal_dial_new(void *context, const char *endpoint, const shoal_join_t *join)
 {
     assert(context && endpoint);
     shoal_dial_t *dial = shoal_alloc(sizeof(*dial));
     dial->context = context;
     dial->endpoint = endpoint;
+    dial->join = join;
     return dial;
 }
 
@@ -67,7 +67,9 @@ open_socket(shoal_dial_t *dial, shoal_status_t *status)
     if (!dial->socket) {
         return shoal_fail(status, SHOAL_INTERNAL, "cannot make a socket: %s", zmq_strerror(errno));
     }
-    if (!shoal_socket_configure(dial->socket, status)) {
+    if (!shoal_socket_configure(dial->socket, status) ||
+        !shoal_secure_family(dial->socket, dial->endpoint, status) ||
+        (dial->join && !shoal_secure_client(dial->socket, dial->join, status))) {
         return false;
     }
     if (zmq_setsockopt(dial->socket, ZMQ_RECONNECT_IVL, &never, sizeof(never)) != 0) {
@@ -125,12 +127,12 @@ shoal_dial_monitor(const shoal_dial_t *dial)
 }
 
 static const char *
-reason_of(unsigned event)
+reason_of(const shoal_dial_t *dial, const shoal_monitored_t *event)
 {
-    switch (event) {
+    switch (event->event) {
     case ZMQ_EVENT_DISCONNECTED: return "the connection to the head ended";
     case ZMQ_EVENT_CLOSED: return "cannot reach the head";
-    default: return "what answers is no head";
+    default: return shoal_handshake_reason(event, dial->join != NULL);
     }
 }
 
@@ -138,18 +140,10 @@ const char *
 shoal_dial_lost(shoal_dial_t *dial)
 {
     const char *why = NULL;
-    unsigned char bytes[EVENT_BYTES];
-    int size;
-    while ((size = zmq_recv(dial->monitor, bytes, sizeof(bytes), ZMQ_DONTWAIT)) >= 0) {
-        int more = 0;
-        size_t len = sizeof(more);
-        // An event is two frames: number and value, then the endpoint, which we know.
-        if (zmq_getsockopt(dial->monitor, ZMQ_RCVMORE, &more, &len) == 0 && more &&
-            size == EVENT_BYTES) {
-            uint16_t event = 0;
-            memcpy(&event, bytes, sizeof(event));
-            why = why ? why : reason_of(event);
-        }
+    shoal_monitored_t event;
+    while (shoal_monitor_take(dial->monitor, &event)) {
+        const char *reason = reason_of(dial, &event);
+        why = why ? why : reason; // the first one is the cause of the others
     }
     return why;
 }

@@ -10,12 +10,14 @@
 #ifndef SHOAL_WORKER_DIAL_H
 #define SHOAL_WORKER_DIAL_H
 
+#include "proto/keys/join.h"
 #include "proto/wire/socket.h"
 
 typedef struct shoal_dial shoal_dial_t;
 
-// No connection yet. `context` (a ZeroMQ context) and `endpoint` are borrowed.
-shoal_dial_t *shoal_dial_new(void *context, const char *endpoint);
+// No connection yet. `context` (a ZeroMQ context), `endpoint` and `join` (the keys; NULL: none) are
+// borrowed.
+shoal_dial_t *shoal_dial_new(void *context, const char *endpoint, const shoal_join_t *join);
 
 // Closes first.
 void shoal_dial_destroy(shoal_dial_t **dial);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -33,6 +34,7 @@ typedef struct link {
     shoal_session_t *session;
     int signal_fd;
     unsigned signals; // from others than the supervisor
+    bool has_told;    // that it is registered
     shoal_parcel_t parcel;
     shoal_buffer_t scratch;
 } link_t;
@@ -89,7 +91,7 @@ link_init(link_t *link, const shoal_link_config_t *config, shoal_status_t *statu
         return shoal_fail(status, SHOAL_INTERNAL, "cannot make a ZeroMQ context: %s",
                           zmq_strerror(errno));
     }
-    link->dial = shoal_dial_new(link->context, config->endpoint);
+    link->dial = shoal_dial_new(link->context, config->endpoint, config->join);
     link->session = shoal_session_new(identity, link->slots, link_send, link, seed(), config->log);
     return true;
 }
@@ -176,11 +178,28 @@ read_socket(link_t *link, uint64_t now_ms, shoal_status_t *status)
     return true;
 }
 
+// Whoever started us waits for the first registration, or for why there is none.
+static void
+tell_ready(link_t *link, const char *trouble)
+{
+    bool is_ready = shoal_session_state(link->session) == SHOAL_SESSION_READY;
+    if (link->config->ready_fd < 0 || link->has_told || (!is_ready && !trouble)) {
+        return;
+    }
+    char line[512];
+    int len =
+        snprintf(line, sizeof(line), "%s%s\n", is_ready ? "ready" : "no ", is_ready ? "" : trouble);
+    len = len < (int)sizeof(line) ? len : (int)sizeof(line) - 1;
+    (void)!write(link->config->ready_fd, line, (size_t)len); // it may have gone meanwhile
+    link->has_told = is_ready;
+}
+
 static void
 read_monitor(link_t *link, uint64_t now_ms)
 {
     const char *why = shoal_dial_monitor(link->dial) ? shoal_dial_lost(link->dial) : NULL;
     if (why) {
+        tell_ready(link, why);
         shoal_session_closed(link->session, why, now_ms);
     }
 }
@@ -233,6 +252,7 @@ link_turn(link_t *link, shoal_status_t *status)
     if (items[ITEM_SOCKET].revents && !read_socket(link, now_ms, status)) {
         return false;
     }
+    tell_ready(link, NULL);
     if (items[ITEM_MONITOR].revents) {
         read_monitor(link, now_ms);
     }

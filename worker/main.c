@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "proto/base/clock.h"
+#include "proto/wire/endpoint.h"
 #include "worker/config.h"
 #include "worker/link.h"
 #include "worker/pipeline.h"
@@ -21,6 +22,7 @@
 typedef struct program {
     shoal_worker_config_t config;
     char id[SHOAL_WORKER_ID_MAX + 1]; // of the worker, in all its processes
+    shoal_join_t join;                // where there is a join file
     shoal_log_t *log;
 } program_t;
 
@@ -68,6 +70,7 @@ run_link(const program_t *program, const shoal_birth_t *birth, shoal_modules_t *
     shoal_exit_write(&birth->last_exit, &last_exit);
     shoal_link_config_t link = {
         .endpoint = config->connect,
+        .join = config->join_file ? &program->join : NULL,
         .identity = {.id = program->id,
                      .incarnation = birth->incarnation,
                      .name = name,
@@ -79,6 +82,7 @@ run_link(const program_t *program, const shoal_birth_t *birth, shoal_modules_t *
                      .labels = shoal_buffer_slice(&labels),
                      .last_exit = shoal_buffer_slice(&last_exit)},
         .lifeline_fd = config->lifeline_fd,
+        .ready_fd = config->ready_fd,
         .supervisor = birth->supervisor,
         .log = program->log,
     };
@@ -123,20 +127,48 @@ make_id(const char *given, char id[SHOAL_WORKER_ID_MAX + 1], shoal_status_t *sta
 }
 
 static bool
-lifeline_check(int fd, shoal_status_t *status)
+descriptor_check(const char *option, int fd, shoal_status_t *status)
 {
-    if (fd >= 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
-        return shoal_fail(status, SHOAL_INVALID, "--lifeline-fd %d is not an open descriptor", fd);
+    return fd < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 ||
+           shoal_fail(status, SHOAL_INVALID, "%s %d is not an open descriptor", option, fd);
+}
+
+// Reads the join file, once: standard input cannot be read again, and a file that has changed is for
+// the next start.
+static bool
+join_open(program_t *program, shoal_status_t *status)
+{
+    shoal_worker_config_t *config = &program->config;
+    if (config->join_file) {
+        if (!shoal_join_read(config->join_file, &program->join, status)) {
+            return false;
+        }
+        if (program->join.role != SHOAL_ROLE_WORKER) {
+            return shoal_fail(status, SHOAL_DENIED,
+                              "the key \"%s\" is for a %s; a worker needs one that was made with: "
+                              "shoal key new --role worker",
+                              program->join.name, shoal_role_name((int)program->join.role));
+        }
+        config->connect = config->connect ? config->connect : program->join.endpoint;
     }
-    return true;
+    const shoal_endpoint_use_t use = {.has_keys = config->join_file != NULL,
+                                      .insecure_loopback = config->insecure_loopback};
+    if (config->join_file && !shoal_endpoint_is_tcp(config->connect)) {
+        return shoal_fail(status, SHOAL_INVALID,
+                          "a join file is for tcp, not for \"%s\"; leave one of them out",
+                          config->connect);
+    }
+    return shoal_endpoint_check(config->connect, use, status);
 }
 
 static int
 supervise(program_t *program, shoal_status_t *status)
 {
     const shoal_worker_config_t *config = &program->config;
-    if (!shoal_worker_config_check_endpoint(config->connect, config->insecure_loopback, status) ||
-        !lifeline_check(config->lifeline_fd, status) || !make_id(config->id, program->id, status)) {
+    if (!join_open(program, status) ||
+        !descriptor_check("--lifeline-fd", config->lifeline_fd, status) ||
+        !descriptor_check("--ready-fd", config->ready_fd, status) ||
+        !make_id(config->id, program->id, status)) {
         return EXIT_USAGE;
     }
     program->log = shoal_log_new(STDERR_FILENO, "shoal-worker", config->log_level);

@@ -2,9 +2,6 @@
 //
 // test_worker_config.c - what worker/config.h promises.
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "tests/support/test.h"
 #include "worker/config.h"
 
@@ -120,60 +117,6 @@ labels_are_bounded(void)
     CHECK_FAILS(parse(words, &config, &status), status, SHOAL_LIMIT);
 }
 
-static void
-an_endpoint_must_be_in_a_directory_that_only_we_can_enter(void)
-{
-    shoal_status_t status = SHOAL_STATUS_INIT;
-    char directory[] = "/tmp/shoal-test-XXXXXX";
-    char endpoint[256];
-    CHECK(mkdtemp(directory) != NULL);
-    (void)snprintf(endpoint, sizeof(endpoint), "ipc://%s/head.sock", directory);
-    CHECK_OK(shoal_worker_config_check_endpoint(endpoint, false, &status), status);
-    CHECK(chmod(directory, 0750) == 0);
-    CHECK_FAILS(shoal_worker_config_check_endpoint(endpoint, false, &status), status, SHOAL_DENIED);
-    CHECK_SAYS(status.text, "chmod 700");
-    CHECK(rmdir(directory) == 0);
-    CHECK_FAILS(shoal_worker_config_check_endpoint(endpoint, false, &status), status,
-                SHOAL_NOT_FOUND);
-    CHECK_FAILS(shoal_worker_config_check_endpoint("ipc://head.sock", false, &status), status,
-                SHOAL_INVALID);
-    memset(endpoint, 'x', sizeof(endpoint));
-    memcpy(endpoint, "ipc:///", 7);
-    endpoint[200] = '\0';
-    CHECK_FAILS(shoal_worker_config_check_endpoint(endpoint, false, &status), status,
-                SHOAL_INVALID);
-    CHECK_SAYS(status.text, "107");
-}
-
-static void
-tcp_is_for_loopback_and_only_when_asked_for(void)
-{
-    shoal_status_t status = SHOAL_STATUS_INIT;
-    CHECK_FAILS(shoal_worker_config_check_endpoint("tcp://127.0.0.1:6380", false, &status), status,
-                SHOAL_UNSUPPORTED);
-    CHECK_SAYS(status.text, "keys");
-    CHECK_OK(shoal_worker_config_check_endpoint("tcp://127.0.0.1:6380", true, &status), status);
-    CHECK_FAILS(shoal_worker_config_check_endpoint("tcp://[::1]:6380", true, &status), status,
-                SHOAL_UNSUPPORTED); // sockets speak IPv4 only
-    CHECK_FAILS(
-        shoal_worker_config_check_endpoint("tcp://127.0.0.1.example.org:6380", true, &status),
-        status, SHOAL_UNSUPPORTED);
-    CHECK_FAILS(shoal_worker_config_check_endpoint("tcp://10.0.0.1:6380", true, &status), status,
-                SHOAL_UNSUPPORTED);
-    static const char *const bad_ports[] = {"tcp://127.0.0.1:", "tcp://127.0.0.1:abc",
-                                            "tcp://127.0.0.1:0", "tcp://127.0.0.1:65536",
-                                            "tcp://127.0.0.1:1;10.0.0.1:6380"};
-    for (size_t i = 0; i < sizeof(bad_ports) / sizeof(bad_ports[0]); i++) {
-        CHECK_FAILS(shoal_worker_config_check_endpoint(bad_ports[i], true, &status), status,
-                    SHOAL_INVALID);
-        CHECK_SAYS(status.text, "port");
-    }
-    CHECK_FAILS(shoal_worker_config_check_endpoint("udp://127.0.0.1:1", true, &status), status,
-                SHOAL_INVALID);
-}
-
 TEST_MAIN(TEST(a_command_line_is_read), TEST(defaults_are_one_slot_a_processor_and_no_lifeline),
           TEST(what_only_informs_needs_no_head),
-          TEST(a_wrong_command_line_is_refused_with_the_option), TEST(labels_are_bounded),
-          TEST(an_endpoint_must_be_in_a_directory_that_only_we_can_enter),
-          TEST(tcp_is_for_loopback_and_only_when_asked_for))
+          TEST(a_wrong_command_line_is_refused_with_the_option), TEST(labels_are_bounded))
