@@ -20,6 +20,7 @@ int shoal_command_start(const shoal_arguments_t *arguments);    // background.c
 int shoal_command_stop(const shoal_arguments_t *arguments);     // stop.c
 int shoal_command_status(const shoal_arguments_t *arguments);   // status.c
 int shoal_command_job(const shoal_arguments_t *arguments);      // job.c
+int shoal_command_dlq(const shoal_arguments_t *arguments);      // dlq.c
 int shoal_command_drain(const shoal_arguments_t *arguments);    // drain.c
 
 // "shoal: TEXT" on standard error.

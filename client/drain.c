@@ -58,8 +58,8 @@ ask_drain(shoal_session_t *session, const shoal_arguments_t *arguments, uint64_t
     if (shoal_arguments_has(arguments, "drain-seconds")) {
         drain.drain.drain_ms = seconds > 0 ? seconds * 1000 : 1; // 0 would be the worker's own
     }
-    bool done = shoal_session_call(session, &drain, &drain.drain.request, "drain", SHOAL_ASK_MS,
-                                   &body, status);
+    bool done = shoal_session_call(session, &drain, SHOAL_SLICE_NONE, &drain.drain.request, "drain",
+                                   SHOAL_ASK_MS, &body, status);
     if (done) {
         shoal_slice_t map = shoal_buffer_slice(&body);
         text_of(map, "id", ret_drained->id, sizeof(ret_drained->id));

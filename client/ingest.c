@@ -450,6 +450,8 @@ run_job(ingest_t *ingest, shoal_status_t *status)
         .output = result.has_output ? ingest->output : NULL,
         .part = result.part,
         .output_bytes = result.output_bytes,
+        .letters_file = result.letters_file,
+        .is_private = !ingest->head,
         .workers_started = ingest->head ? 0 : plan.local.workers,
         .is_dry_run = ingest->is_dry_run,
         .is_plan = ingest->is_validate,

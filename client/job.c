@@ -7,11 +7,14 @@
 #include <unistd.h>
 
 #include "client/output.h"
+#include "client/retry.h"
 #include "client/run.h"
 #include "client/status.h"
 #include "client/summary.h"
 #include "proto/record/cursor.h"
 #include "proto/record/json.h"
+
+#define RUNS_MAX 1000 // of one job
 
 typedef struct job {
     const shoal_arguments_t *arguments;
@@ -91,6 +94,50 @@ job_list(job_t *job, shoal_buffer_t *out, shoal_status_t *status)
     return true;
 }
 
+// Walks over the runs of the job, [run, job, state, records] each.
+typedef struct run_row {
+    uint64_t run;
+    uint64_t job;
+    shoal_slice_t state;
+    uint64_t records;
+} run_row_t;
+
+static shoal_cursor_t
+runs_of(const job_t *job, uint32_t *ret_count)
+{
+    shoal_slice_t value = SHOAL_SLICE_NONE;
+    (void)shoal_map_find(shoal_buffer_slice(&job->answer), "runs", &value);
+    shoal_cursor_t cursor = shoal_cursor_over(value);
+    *ret_count = value.len > 0 ? shoal_cursor_array(&cursor) : 0;
+    return cursor;
+}
+
+static run_row_t
+next_run(shoal_cursor_t *cursor)
+{
+    run_row_t row;
+    (void)shoal_cursor_array(cursor);
+    row.run = shoal_cursor_uint(cursor);
+    row.job = shoal_cursor_uint(cursor);
+    row.state = shoal_cursor_str(cursor);
+    row.records = shoal_cursor_uint(cursor);
+    return row;
+}
+
+static void
+append_runs(const job_t *job, shoal_buffer_t *out)
+{
+    uint32_t count = 0;
+    shoal_cursor_t cursor = runs_of(job, &count);
+    for (uint32_t i = 0; i < count && count > 1 && !cursor.is_bad; i++) {
+        run_row_t row = next_run(&cursor);
+        shoal_buffer_append_format(out, "  %-11s run %llu: job %llu, %.*s, %llu records\n",
+                                   i == 0 ? "runs" : "", (unsigned long long)row.run,
+                                   (unsigned long long)row.job, SHOAL_SLICE_ARGS(row.state),
+                                   (unsigned long long)row.records);
+    }
+}
+
 static bool
 job_get(job_t *job, shoal_buffer_t *out, shoal_status_t *status)
 {
@@ -108,10 +155,17 @@ job_get(job_t *job, shoal_buffer_t *out, shoal_status_t *status)
         .success_threshold = -1,
         .is_look = true,
     };
+    shoal_slice_t value;
+    job->report->letters = 0; // those that there are now, not at the end of the run
+    if (shoal_map_find(shoal_buffer_slice(&job->answer), "letters", &value)) {
+        shoal_cursor_t cursor = shoal_cursor_over(value);
+        job->report->letters = shoal_cursor_uint(&cursor);
+    }
     if (shoal_wants_json(job->arguments)) {
         shoal_summary_json(&summary, out);
     } else {
         shoal_summary_text(&summary, out);
+        append_runs(job, out);
     }
     return true;
 }
@@ -146,6 +200,24 @@ job_stop(job_t *job, shoal_buffer_t *out, shoal_status_t *status)
     return true;
 }
 
+// Makes the job the one that is its run number `wanted`.
+static bool
+choose_run(job_t *job, uint64_t wanted, shoal_status_t *status)
+{
+    uint32_t count = 0;
+    shoal_cursor_t cursor = runs_of(job, &count);
+    for (uint32_t i = 0; i < count && !cursor.is_bad; i++) {
+        run_row_t row = next_run(&cursor);
+        if (row.run == wanted && row.run > 1) {
+            job->number = row.job;
+            (void)snprintf(job->id, sizeof(job->id), "run-%llu", (unsigned long long)row.job);
+            return true;
+        }
+    }
+    return shoal_fail(status, SHOAL_NOT_FOUND, "job %llu has no run %llu; it has %u",
+                      (unsigned long long)job->number, (unsigned long long)wanted, count);
+}
+
 // Fetches the output from where a part of it ends; gives the exit code.
 static int
 job_output(job_t *job, shoal_status_t *status)
@@ -156,7 +228,9 @@ job_output(job_t *job, shoal_status_t *status)
         status->code = SHOAL_INVALID;
         return -1;
     }
-    if (!look_up(job, status)) {
+    uint64_t wanted = 0;
+    if (!shoal_arguments_count(job->arguments, "run", 1, RUNS_MAX, 0, &wanted, status) ||
+        !look_up(job, status) || (wanted > 0 && !choose_run(job, wanted, status))) {
         return -1;
     }
     shoal_session_destroy(&job->session);
@@ -192,14 +266,37 @@ job_output(job_t *job, shoal_status_t *status)
     return code;
 }
 
+// Opens the job's next run, with all of its dead letters.
+static int
+job_retry(job_t *job, shoal_status_t *status)
+{
+    if (!look_up(job, status)) {
+        return -1;
+    }
+    shoal_session_destroy(&job->session);
+    const shoal_retry_t wanted = {
+        .endpoint = job->endpoint,
+        .job = job->number,
+        .output = shoal_arguments_text(job->arguments, "out"),
+        .is_json = shoal_wants_json(job->arguments),
+        .no_wait = shoal_arguments_has(job->arguments, "no-wait"),
+        .no_progress = shoal_arguments_has(job->arguments, "no-progress"),
+    };
+    return shoal_retry_run(&wanted, status);
+}
+
 typedef struct verb {
     const char *name;
     size_t words; // the verb itself included
-    bool (*run)(job_t *job, shoal_buffer_t *out, shoal_status_t *status); // NULL: job_output()
+    bool (*run)(job_t *job, shoal_buffer_t *out, shoal_status_t *status);
+    int (*follow)(job_t *job, shoal_status_t *status); // instead; gives the exit code
 } verb_t;
 
-static const verb_t verbs[] = {
-    {"list", 1, job_list}, {"get", 2, job_get}, {"stop", 2, job_stop}, {"output", 2, NULL}};
+static const verb_t verbs[] = {{"list", 1, job_list, NULL},
+                               {"get", 2, job_get, NULL},
+                               {"stop", 2, job_stop, NULL},
+                               {"retry", 2, NULL, job_retry},
+                               {"output", 2, NULL, job_output}};
 
 static const verb_t *
 find_verb(const shoal_arguments_t *arguments, shoal_status_t *status)
@@ -218,7 +315,7 @@ find_verb(const shoal_arguments_t *arguments, shoal_status_t *status)
     }
     (void)shoal_fail(status, SHOAL_INVALID,
                      "unknown command \"job %.64s\"; there are: job list, job get JOB, job stop "
-                     "JOB, job output JOB",
+                     "JOB, job retry JOB, job output JOB",
                      word);
     return NULL;
 }
@@ -232,8 +329,8 @@ shoal_command_job(const shoal_arguments_t *arguments)
     const verb_t *verb = find_verb(arguments, &status);
     int code = -1;
     if (verb && shoal_arguments_choice(arguments, "output", "text|json", &status)) {
-        if (!verb->run) {
-            code = job_output(&job, &status);
+        if (verb->follow) {
+            code = verb->follow(&job, &status);
         } else if (verb->run(&job, &out, &status) && shoal_print(&out, &status)) {
             code = SHOAL_EXIT_OK;
         }

@@ -106,9 +106,23 @@ static const shoal_argument_t drain_arguments[] = {
 
 static const shoal_argument_t status_arguments[] = {ARGUMENT_HEAD, ARGUMENT_OUTPUT, ARGUMENT_END};
 
+static const shoal_argument_t dlq_arguments[] = {
+    ARGUMENT_HEAD,
+    {'o', "out", "FILE",
+     "dlq retry: where the records go that come this time; - is standard output"},
+    {0, "no-wait", NULL, "dlq retry: do not wait for the end of the run"},
+    {0, "no-progress", NULL, "dlq retry: no progress, only the summary"},
+    {0, "output", "text|json|jsonl", "form of the result; jsonl: an export, one letter a line"},
+    ARGUMENT_END,
+};
+
 static const shoal_argument_t job_arguments[] = {
     ARGUMENT_HEAD,
-    {'o', "out", "FILE", "job output: where the records go; default: standard output"},
+    {'o', "out", "FILE",
+     "job output, job retry: where the records go; default of output: standard output"},
+    {0, "run", "N", "job output: that run's records alone; default: those of all runs"},
+    {0, "no-wait", NULL, "job retry: do not wait for the end of the run"},
+    {0, "no-progress", NULL, "job retry: no progress, only the summary"},
     ARGUMENT_OUTPUT,
     ARGUMENT_END,
 };
@@ -178,13 +192,30 @@ static const shoal_command_t commands[] = {
      .words_min = 1,
      .words_max = 1,
      .run = shoal_command_drain},
+    {.name = "dlq",
+     .usage = "(list [JOB] | show JOB [N]... | retry JOB [N]... | drop JOB [N]...) [OPTION]...",
+     .summary = "Dead letters: records and shards that failed for good. See them, try them again "
+                "as the\njob's next run, or drop them. Without numbers: all of the job.",
+     .arguments = dlq_arguments,
+     .examples = "  shoal dlq list\n"
+                 "  shoal dlq list 7 --output jsonl > bad.jsonl\n"
+                 "  shoal dlq show 7 12\n"
+                 "  shoal dlq retry 7 12 13 -o again.jsonl\n"
+                 "  shoal dlq drop 7\n",
+     .words_min = 1,
+     .words_max = 250,
+     .run = shoal_command_dlq},
     {.name = "job",
-     .usage = "(list | get JOB | stop JOB | output JOB [-o FILE]) [OPTION]...",
-     .summary = "Look at a head's jobs, stop one, or fetch its records again.",
+     .usage = "(list | get JOB | stop JOB | retry JOB [-o FILE] | output JOB [-o FILE] [--run N]) "
+              "[OPTION]...",
+     .summary = "Look at a head's jobs, stop one, try its dead letters again, or fetch its records "
+                "again.",
      .arguments = job_arguments,
      .examples = "  shoal job list\n"
                  "  shoal job get 7 --output json\n"
-                 "  shoal job output 7 -o shop.jsonl\n",
+                 "  shoal job retry 7\n"
+                 "  shoal job output 7 -o shop.jsonl\n"
+                 "  shoal job output 7 --run 2\n",
      .words_min = 1,
      .words_max = 2,
      .run = shoal_command_job},

@@ -265,6 +265,40 @@ read_books(shoal_cursor_t *cursor, void *at)
 }
 
 static void
+read_first_letters(shoal_cursor_t *cursor, void *at)
+{
+    static const report_key_t keys[] = {
+        {"letter", offsetof(shoal_report_letter_t, letter), read_uint},
+        {"class", offsetof(shoal_report_letter_t, error_class), read_uint},
+        {"code", offsetof(shoal_report_letter_t, code), read_uint},
+        {"name", offsetof(shoal_report_letter_t, name), read_text},
+        {"message", offsetof(shoal_report_letter_t, message), read_text},
+    };
+    shoal_report_t *report = at;
+    if (is_second(cursor, report->first_letter_count)) {
+        return;
+    }
+    report->first_letters =
+        array_new(cursor, sizeof(*report->first_letters), &report->first_letter_count);
+    for (size_t i = 0; i < report->first_letter_count; i++) {
+        shoal_report_letter_t *letter = &report->first_letters[i];
+        read_map(cursor, keys, KEY_COUNT(keys), letter);
+        letter->name = no_text(letter->name);
+        letter->message = no_text(letter->message);
+    }
+}
+
+static void
+read_letters(shoal_cursor_t *cursor, void *at)
+{
+    static const report_key_t keys[] = {
+        {"total", offsetof(shoal_report_t, letters), read_uint},
+        {"first", 0, read_first_letters},
+    };
+    read_map(cursor, keys, KEY_COUNT(keys), at);
+}
+
+static void
 read_plan(shoal_cursor_t *cursor, void *at)
 {
     static const report_key_t keys[] = {
@@ -314,6 +348,7 @@ static const report_key_t detail_keys[] = {
     {"balanced", 0, read_balanced},
     {"scopes", 0, read_scopes},
     {"limited", offsetof(shoal_report_t, is_limited), read_flag},
+    {"letters", 0, read_letters},
     {"plan", 0, read_plan},
     {"plan_left_out", offsetof(shoal_report_t, plan_left_out), read_uint},
 };
@@ -367,6 +402,11 @@ shoal_report_destroy(shoal_report_t **report)
         free(it->books[i].scope);
         free(it->books[i].of);
     }
+    for (size_t i = 0; i < it->first_letter_count; i++) {
+        free(it->first_letters[i].name);
+        free(it->first_letters[i].message);
+    }
+    free(it->first_letters);
     for (size_t i = 0; i < it->plan_count; i++) {
         free(it->plan[i].title);
     }

@@ -43,6 +43,12 @@ typedef struct shoal_report_book { // the balance of a scope
     bool is_complete;
 } shoal_report_book_t;
 
+typedef struct shoal_report_letter { // a dead letter, in short
+    uint64_t letter, error_class, code;
+    char *name;
+    char *message;
+} shoal_report_letter_t;
+
 typedef struct shoal_report_shard { // of a plan
     uint64_t shard, stage, needs, cost_us;
     char *title;
@@ -83,6 +89,9 @@ typedef struct shoal_report {
         uint64_t total, complete, balanced;
     } scopes;
     bool is_limited;
+    uint64_t letters; // dead ones, all together
+    shoal_report_letter_t *first_letters;
+    size_t first_letter_count;
     shoal_report_shard_t *plan;
     size_t plan_count;
     uint64_t plan_left_out;

@@ -170,6 +170,29 @@ json_output(const shoal_summary_t *summary)
     return output;
 }
 
+static json_t *
+json_letters(const shoal_summary_t *summary, const shoal_report_t *report)
+{
+    json_t *letters = json_object();
+    json_t *first = json_array();
+    for (size_t i = 0; i < report->first_letter_count && !summary->is_look; i++) {
+        const shoal_report_letter_t *letter = &report->first_letters[i];
+        json_t *entry = json_object();
+        (void)json_object_set_new(entry, "letter", json_count(letter->letter));
+        (void)json_object_set_new(entry, "name", json_text(letter->name));
+        (void)json_object_set_new(entry, "class",
+                                  json_string(shoal_error_class_name((int)letter->error_class)));
+        (void)json_object_set_new(entry, "code", json_string(shoal_code_name((int)letter->code)));
+        (void)json_object_set_new(entry, "message", json_text(letter->message));
+        (void)json_array_append_new(first, entry);
+    }
+    (void)json_object_set_new(letters, "total", json_count(report->letters));
+    (void)json_object_set_new(
+        letters, "file", summary->letters_file ? json_text(summary->letters_file) : json_null());
+    (void)json_object_set_new(letters, "first", first);
+    return letters;
+}
+
 // What an ingestion tells beside the keys that every result has.
 static void
 json_set_ingestion(const shoal_summary_t *summary, const shoal_report_t *report, json_t *whole)
@@ -181,6 +204,7 @@ json_set_ingestion(const shoal_summary_t *summary, const shoal_report_t *report,
     (void)json_object_set_new(whole, "balanced", json_balanced(summary));
     (void)json_object_set_new(whole, "scopes", scopes);
     (void)json_object_set_new(whole, "output", json_output(summary));
+    (void)json_object_set_new(whole, "dead_letters", json_letters(summary, report));
     (void)json_object_set_new(whole, "dry_run", json_boolean(summary->is_dry_run));
     (void)json_object_set_new(whole, "limited", json_boolean(report->is_limited));
     double rate = shoal_report_rate(report);

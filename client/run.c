@@ -16,6 +16,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "client/letters.h"
 #include "client/output.h"
 #include "client/session.h"
 #include "client/text.h"
@@ -749,6 +750,32 @@ finish_output(run_t *run)
     shoal_output_destroy(&run->output);
 }
 
+// A private head takes its dead letters with it when it goes: they are written beside the output
+// before. What an earlier run has left there goes.
+static void
+save_letters(run_t *run)
+{
+    shoal_run_result_t *result = run->result;
+    const char *output = run->plan->output;
+    if (!run->local || result->was_killed || !is_final(run) || !output || !run->output ||
+        shoal_output_is_stream(run->output)) {
+        return;
+    }
+    uint64_t count = 0;
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    shoal_buffer_t path = SHOAL_BUFFER_INIT;
+    shoal_buffer_append_format(&path, "%s.letters.jsonl", output);
+    const char *name = shoal_buffer_text(&path);
+    if (result->report->letters == 0) {
+        (void)unlink(name);
+    } else if (shoal_letters_save(run->session, run->job_id, name, &count, &status)) {
+        result->letters_file = shoal_strdup(name);
+    } else {
+        shoal_progress_say(run->progress, status.text);
+    }
+    shoal_buffer_fini(&path);
+}
+
 void
 shoal_run(const shoal_run_plan_t *plan, shoal_run_result_t *ret_result)
 {
@@ -766,6 +793,7 @@ shoal_run(const shoal_run_plan_t *plan, shoal_run_result_t *ret_result)
     if (catch_signals(&run, &before, &ret_result->status) && run_start(&run, &ret_result->status)) {
         run_loop(&run);
         tell_timeout(&run);
+        save_letters(&run);
     }
     shoal_session_destroy(&run.session);
     if (ret_result->was_killed) {
@@ -787,5 +815,6 @@ shoal_run_result_fini(shoal_run_result_t *result)
 {
     shoal_report_destroy(&result->report);
     free(result->part);
-    result->part = NULL;
+    free(result->letters_file);
+    result->part = result->letters_file = NULL;
 }

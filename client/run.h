@@ -53,6 +53,7 @@ typedef struct shoal_run_result {
     bool has_output;        // the file is whole and has its name
     char *part;             // what stays of one that is not, or NULL
     uint64_t output_bytes;
+    char *letters_file; // OUTPUT.letters.jsonl with a private run's dead letters, or NULL
 } shoal_run_result_t;
 
 // Runs it to its end. The result is always filled; shoal_run_result_fini() frees it.

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "proto/base/alloc.h"
+#include "proto/record/writer.h"
 #include "proto/wire/socket.h"
 
 #define TURN_MESSAGES 1000 // read in one turn; timers come between
@@ -380,6 +381,11 @@ is_answer(shoal_session_t *session, const shoal_message_t *message)
         session->is_answered = true;
         return true;
     }
+    if (message->type == SHOAL_MSG_ACCEPTED && message->accepted.request == session->asked) {
+        shoal_write_uint(session->answer, message->accepted.job);
+        session->is_answered = true;
+        return true;
+    }
     if (message->type == SHOAL_MSG_ERROR && message->error.request == session->asked) {
         (void)shoal_fail(&session->answer_status, shoal_code_from(message->error.code), "%.*s",
                          SHOAL_SLICE_ARGS(message->error.reason));
@@ -538,13 +544,14 @@ shoal_session_ask(shoal_session_t *session, const char *what, const char *id, ui
     shoal_message_t ask = {.type = SHOAL_MSG_ASK};
     ask.ask.what = shoal_slice_of(what);
     ask.ask.id = shoal_slice_of(id);
-    return shoal_session_call(session, &ask, &ask.ask.request, what, timeout_ms, ret_body, status);
+    return shoal_session_call(session, &ask, SHOAL_SLICE_NONE, &ask.ask.request, what, timeout_ms,
+                              ret_body, status);
 }
 
 bool
-shoal_session_call(shoal_session_t *session, const shoal_message_t *message, uint64_t *request,
-                   const char *what, uint64_t timeout_ms, shoal_buffer_t *ret_body,
-                   shoal_status_t *status)
+shoal_session_call(shoal_session_t *session, const shoal_message_t *message, shoal_slice_t payload,
+                   uint64_t *request, const char *what, uint64_t timeout_ms,
+                   shoal_buffer_t *ret_body, shoal_status_t *status)
 {
     uint64_t deadline = shoal_clock_ms() + timeout_ms;
     if (!shoal_session_wait(session, timeout_ms, status)) {
@@ -555,7 +562,7 @@ shoal_session_call(shoal_session_t *session, const shoal_message_t *message, uin
     session->is_answered = false;
     session->answer = ret_body;
     shoal_status_clear(&session->answer_status);
-    bool done = shoal_session_send(session, message, SHOAL_SLICE_NONE);
+    bool done = shoal_session_send(session, message, payload);
     while (done && !session->is_answered) {
         if (shoal_clock_ms() >= deadline) {
             done = shoal_fail(status, SHOAL_UNAVAILABLE,

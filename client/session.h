@@ -81,13 +81,14 @@ uint64_t shoal_session_request(shoal_session_t *session);
 bool shoal_session_send(shoal_session_t *session, const shoal_message_t *message,
                         shoal_slice_t payload);
 
-// Sends a request, whose number it writes to `request` in it, and waits for its REPLY, for commands
-// that do nothing else. `what` names it for people.
+// Sends a request, whose number it writes to `request` in it, and waits for its REPLY or ACCEPTED
+// (the job's number as msgpack), for commands that do nothing else. `what` names it for people.
 //   SHOAL_UNAVAILABLE  no answer within `timeout_ms`
 //   ...                what the head's ERROR says
 SHOAL_MUST_CHECK bool shoal_session_call(shoal_session_t *session, const shoal_message_t *message,
-                                         uint64_t *request, const char *what, uint64_t timeout_ms,
-                                         shoal_buffer_t *ret_body, shoal_status_t *status);
+                                         shoal_slice_t payload, uint64_t *request, const char *what,
+                                         uint64_t timeout_ms, shoal_buffer_t *ret_body,
+                                         shoal_status_t *status);
 
 // Asks a question and waits for the answer, for commands that do nothing else. `id` may be NULL.
 //   SHOAL_UNAVAILABLE  no answer within `timeout_ms`

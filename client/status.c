@@ -34,9 +34,10 @@ static const column_t worker_columns[] = {
 };
 
 static const column_t job_columns[] = {
-    {">JOB", "job"},       {"STATE", "state"},      {">SECONDS", "seconds"},
-    {">SHARDS", "shards"}, {">RECORDS", "records"}, {"NAME", "name"},
-    {NULL, NULL},
+    {">JOB", "job"},         {"STATE", "state"},
+    {">SECONDS", "seconds"}, {">SHARDS", "shards"},
+    {">RECORDS", "records"}, {">LETTERS", "letters"},
+    {"NAME", "name"},        {NULL, NULL},
 };
 
 // One value as text for a person.

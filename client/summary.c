@@ -397,6 +397,39 @@ append_output(const shoal_summary_t *summary, shoal_buffer_t *out)
     }
 }
 
+// The first dead letters, and how to see the rest.
+static void
+append_letters(const shoal_summary_t *summary, shoal_buffer_t *out)
+{
+    const shoal_report_t *report = summary->report;
+    char count[SHOAL_TEXT_SIZE];
+    if (report->letters == 0) {
+        return;
+    }
+    label(out, "letters");
+    shoal_buffer_append_format(out, "%s dead letter%s", shoal_text_count(report->letters, count),
+                               report->letters == 1 ? "" : "s");
+    if (summary->letters_file) {
+        shoal_buffer_append_text(out, ", in ");
+        shoal_text_append_safe(out, summary->letters_file);
+    } else if (summary->is_private) {
+        shoal_buffer_append_text(out, "; with -o FILE they are kept in FILE.letters.jsonl");
+    } else {
+        shoal_buffer_append_format(out, "; see them: shoal dlq list %llu",
+                                   (unsigned long long)summary->job);
+    }
+    shoal_buffer_append_byte(out, '\n');
+    for (size_t i = 0;
+         i < report->first_letter_count && i < SHOAL_SUMMARY_LETTERS_MAX && !summary->is_look;
+         i++) {
+        const shoal_report_letter_t *letter = &report->first_letters[i];
+        label(out, "");
+        shoal_buffer_append_format(out, "%llu ", (unsigned long long)letter->letter);
+        shoal_text_append_safe(out, letter->name); // the cause is among the errors
+        shoal_buffer_append_byte(out, '\n');
+    }
+}
+
 // Where a job that has not ended is, and what keeps it.
 static void
 append_going_on(const shoal_report_t *report, shoal_buffer_t *out)
@@ -433,5 +466,8 @@ shoal_summary_text(const shoal_summary_t *summary, shoal_buffer_t *out)
         shoal_summary_notes(summary, out);
     }
     append_output(summary, out);
+    if (report) {
+        append_letters(summary, out);
+    }
     shoal_summary_errors(summary, out);
 }

@@ -30,6 +30,8 @@ typedef struct shoal_summary {
     const char *output;               // file with the records, "-", or NULL
     const char *part;                 // kept because the run did not end well, or NULL
     uint64_t output_bytes;
+    const char *letters_file; // with the dead letters of a private run, or NULL
+    bool is_private;          // its head is gone, and what it kept with it
     unsigned workers_started; // of a private run; 0: they are not ours
     bool is_dry_run;
     bool is_look; // at a job that may still run: its state is no end, and no failure
@@ -42,6 +44,7 @@ typedef struct shoal_summary {
 
 #define SHOAL_SUMMARY_ERRORS_MAX   10 // shown; the rest is counted
 #define SHOAL_SUMMARY_BOOKS_MAX    10
+#define SHOAL_SUMMARY_LETTERS_MAX  10
 #define SHOAL_SUMMARY_WARNINGS_MAX 10
 
 // The text for standard error.

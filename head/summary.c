@@ -267,6 +267,28 @@ books_write(const shoal_job_t *job, shoal_buffer_t *out)
     key_bool(out, "limited", job->is_limited);
 }
 
+// How many dead letters there are, those of all runs together, and the first of them.
+static void
+letters_write(const shoal_job_t *job, shoal_buffer_t *out)
+{
+    const shoal_letters_t *letters = shoal_job_letters(job);
+    uint32_t count = 0;
+    shoal_write_key(out, "letters");
+    shoal_write_map(out, 2);
+    key_uint(out, "total", shoal_letters_count(letters));
+    shoal_write_key(out, "first");
+    size_t mark = shoal_write_array_later(out);
+    const shoal_letter_t *letter;
+    for (uint64_t from = 0;
+         count < SHOAL_SUMMARY_LETTERS_MAX && out->len < SHOAL_SUMMARY_BYTES_MAX &&
+         (letter = shoal_letters_next(letters, from)) != NULL;
+         count++) {
+        from = letter->number + 1;
+        shoal_letter_show(letter, /*is_whole=*/false, out);
+    }
+    shoal_write_count_now(out, mark, count);
+}
+
 static void
 plan_write(const shoal_job_t *job, shoal_buffer_t *out)
 {
@@ -301,7 +323,7 @@ shoal_summary_write(const shoal_job_t *job, shoal_job_state_t state,
                     const shoal_registry_t *registry, uint64_t now_ms, shoal_buffer_t *out)
 {
     bool is_final = state >= SHOAL_JOB_SUCCEEDED;
-    shoal_write_map(out, is_final ? 22 : SHOAL_SUMMARY_SMALL_KEYS);
+    shoal_write_map(out, is_final ? 23 : SHOAL_SUMMARY_SMALL_KEYS);
     key_text(out, "stage", shoal_slice_of(shoal_stage_name((int)job->stage)));
     key_bool(out, "discovering", !job->is_discovered);
     shards_write(job, out);
@@ -325,6 +347,7 @@ shoal_summary_write(const shoal_job_t *job, shoal_job_state_t state,
         errors_write(&job->books, registry, out);
         notes_write(&job->books, out);
         books_write(job, out);
+        letters_write(job, out);
         plan_write(job, out);
     }
 }

@@ -10,11 +10,12 @@
 #include "head/job.h"
 #include "head/registry.h"
 
-#define SHOAL_SUMMARY_BOOKS_MAX  1000
-#define SHOAL_SUMMARY_PLAN_MAX   2000
-#define SHOAL_SUMMARY_BYTES_MAX  491520 // lists are cut before they pass this; EVENT holds 512 KiB
-#define SHOAL_SUMMARY_SMALL_KEYS 11
-#define SHOAL_SUMMARY_LIVE_MAX   256 // attempts whose part is looked at for `progress`
+#define SHOAL_SUMMARY_BOOKS_MAX   1000
+#define SHOAL_SUMMARY_PLAN_MAX    2000
+#define SHOAL_SUMMARY_BYTES_MAX   491520 // lists are cut before they pass this; EVENT holds 512 KiB
+#define SHOAL_SUMMARY_SMALL_KEYS  11
+#define SHOAL_SUMMARY_LETTERS_MAX 10
+#define SHOAL_SUMMARY_LIVE_MAX    256 // attempts whose part is looked at for `progress`
 
 // Appends the detail of a job whose state is `state`: with a final one the whole summary. The job
 // still has its backlog and books.

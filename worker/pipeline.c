@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "proto/base/alloc.h"
+#include "proto/base/utf8.h"
 #include "proto/record/cursor.h"
 #include "proto/record/writer.h"
 #include "worker/books.h"
@@ -107,6 +108,20 @@ host_progress(void *ctx)
     }
 }
 
+// Takes the workflow's secrets out of a text that people will see: connectors do not put them there,
+// but what servers answer may repeat them.
+static void
+conceal(const pipeline_t *pipeline, char *text, size_t size)
+{
+    shoal_buffer_t plain = SHOAL_BUFFER_INIT;
+    if (shoal_secrets_hide(&pipeline->chain.secrets, shoal_slice_of(text), &plain)) {
+        plain.len = shoal_utf8_cut(shoal_buffer_slice(&plain), size - 1);
+        memcpy(text, plain.ptr, plain.len);
+        text[plain.len] = '\0';
+    }
+    shoal_buffer_fini(&plain);
+}
+
 static void SHOAL_PRINTF(2, 3) host_warn(void *ctx, const char *format, ...)
 {
     pipeline_t *pipeline = ctx;
@@ -115,6 +130,7 @@ static void SHOAL_PRINTF(2, 3) host_warn(void *ctx, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    conceal(pipeline, text, sizeof(text));
     shoal_books_warn(&pipeline->books, text);
 }
 
@@ -149,8 +165,10 @@ fail_call(pipeline_t *pipeline, const shoal_status_t *status)
 static bool
 bury(pipeline_t *pipeline, const shoal_letter_t *letter, shoal_status_t *status)
 {
+    shoal_status_t why = *letter->why;
+    conceal(pipeline, why.text, sizeof(why.text));
     shoal_books_count(&pipeline->books, letter->scope, SHOAL_COUNT_FAILED, 1);
-    shoal_books_error(&pipeline->books, letter->name, letter->why);
+    shoal_books_error(&pipeline->books, letter->name, &why);
     return shoal_letters_add(&pipeline->letters, letter, status) || fail_call(pipeline, status);
 }
 
@@ -604,6 +622,8 @@ call(void *self, const shoal_call_t *context, const char *name, shoal_slice_t ar
     }
     if (done) {
         write_result(pipeline, method == methods, result);
+    } else {
+        conceal(pipeline, status->text, sizeof(status->text));
     }
     trim(&pipeline->record);
     trim(&pipeline->spares[0]);

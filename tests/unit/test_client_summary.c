@@ -517,6 +517,55 @@ a_part_that_stays_is_named(void)
     shoal_report_destroy(&report);
 }
 
+// How dead letters are told, by who keeps them.
+static void
+the_first_dead_letters_are_named(void)
+{
+    static const struct {
+        const char *file;
+        bool is_private;
+        const char *says;
+    } cases[] = {
+        {NULL, false, "  letters     12 dead letters; see them: shoal dlq list 7\n"},
+        {"x.letters.jsonl", true, "  letters     12 dead letters, in x.letters.jsonl\n"},
+        {NULL, true, "  letters     12 dead letters; with -o FILE they are kept"},
+    };
+    shoal_buffer_t detail = SHOAL_BUFFER_INIT;
+    shoal_write_map(&detail, 1);
+    shoal_write_key(&detail, "letters");
+    shoal_write_map(&detail, 2);
+    shoal_write_key(&detail, "total");
+    shoal_write_uint(&detail, 12);
+    shoal_write_key(&detail, "first");
+    shoal_write_array(&detail, 1);
+    shoal_write_map(&detail, 3);
+    shoal_write_key(&detail, "letter");
+    shoal_write_uint(&detail, 3);
+    shoal_write_key(&detail, "name");
+    shoal_write_key(&detail, "a.b\x1b");
+    shoal_write_key(&detail, "more");
+    shoal_write_nil(&detail);
+    shoal_report_t *report = report_of("PARTIAL", &detail);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const shoal_summary_t summary = {.name = "shop",
+                                         .job = 7,
+                                         .report = report,
+                                         .success_threshold = -1,
+                                         .letters_file = cases[i].file,
+                                         .is_private = cases[i].is_private};
+        shoal_buffer_t out = SHOAL_BUFFER_INIT;
+        shoal_summary_text(&summary, &out);
+        CHECK_SAYS(shoal_buffer_text(&out), cases[i].says);
+        CHECK_SAYS(shoal_buffer_text(&out), "              3 a.b?\n");
+        shoal_buffer_clear(&out);
+        shoal_summary_json(&summary, &out);
+        CHECK_SAYS(shoal_buffer_text(&out), "\"dead_letters\":{\"total\":12,\"file\":");
+        shoal_buffer_fini(&out);
+    }
+    shoal_report_destroy(&report);
+    shoal_buffer_fini(&detail);
+}
+
 static void
 say_line(void *ctx, const char *key, char *text, size_t size)
 {
@@ -579,9 +628,9 @@ static void
 json_is_one_object_with_the_documented_keys(void)
 {
     static const char *const keys[] = {
-        "job",     "state",    "records",  "shards", "seconds", "records_per_second",
-        "errors",  "warnings", "balanced", "scopes", "output",  "dry_run",
-        "limited", "facts"};
+        "job",     "state",    "records",     "shards", "seconds", "records_per_second",
+        "errors",  "warnings", "balanced",    "scopes", "output",  "dry_run",
+        "limited", "facts",    "dead_letters"};
     shoal_report_t *report = full_report("PARTIAL");
     report->is_limited = false;
     const shoal_summary_t summary = {.job = 7,
@@ -797,8 +846,9 @@ TEST_MAIN(TEST(a_report_has_what_the_event_said), TEST(a_detail_cut_anywhere_is_
           TEST(a_worker_is_named_by_its_name_and_the_first_digits_of_its_id),
           TEST(without_a_terminal_a_line_comes_every_five_seconds),
           TEST(on_a_terminal_one_line_is_drawn_again_and_taken_away),
-          TEST(a_summary_is_the_text_that_people_read), TEST(a_limited_run_has_no_balance_to_show),
-          TEST(a_part_that_stays_is_named), TEST(a_bad_file_is_told_with_its_line_and_exit_2),
+          TEST(the_first_dead_letters_are_named), TEST(a_summary_is_the_text_that_people_read),
+          TEST(a_limited_run_has_no_balance_to_show), TEST(a_part_that_stays_is_named),
+          TEST(a_bad_file_is_told_with_its_line_and_exit_2),
           TEST(exit_codes_are_those_of_the_states),
           TEST(json_is_one_object_with_the_documented_keys),
           TEST(warnings_of_keys_say_where_the_keys_stand),
