@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <linux/tcp.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@
 
 #define FDS_MAX    1048576
 #define SIZE_LEAST 256
+#define TRIM_MS    200 // from cutting a message to giving its memory back
 #define NOBODY     (-1)
 
 typedef struct door {
@@ -50,6 +52,7 @@ struct shoal_doors {
     int memory_fd; // /proc/self/statm
     uint64_t memory_bytes;
     uint64_t look_ms;
+    uint64_t trim_ms;
 };
 
 shoal_doors_t *
@@ -58,6 +61,7 @@ shoal_doors_new(size_t descriptors)
     shoal_doors_t *doors = shoal_alloc(sizeof(*doors));
     doors->descriptors = descriptors;
     doors->first = doors->last = NOBODY;
+    doors->trim_ms = SHOAL_TIME_NEVER;
     doors->memory_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     return doors;
 }
@@ -227,8 +231,19 @@ process_bytes(const shoal_doors_t *doors)
     return resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+// What libzmq has freed of messages that were cut would stay with the process: the next one could
+// begin where the last one ended.
 static void
-bytes_look(shoal_doors_t *doors)
+memory_trim(shoal_doors_t *doors, uint64_t now_ms)
+{
+    if (now_ms >= doors->trim_ms) {
+        (void)malloc_trim(0);
+        doors->trim_ms = SHOAL_TIME_NEVER;
+    }
+}
+
+static void
+bytes_look(shoal_doors_t *doors, uint64_t now_ms)
 {
     for (size_t fd = 0; fd < doors->size; fd++) {
         door_t *door = &doors->doors[fd];
@@ -243,6 +258,7 @@ bytes_look(shoal_doors_t *doors)
             door->bytes = info.tcpi_bytes_received;
         } else if (info.tcpi_bytes_received - door->bytes > SHOAL_DOORS_MESSAGE_MAX) {
             door_shut(doors, (int)fd);
+            doors->trim_ms = doors->trim_ms < now_ms + TRIM_MS ? doors->trim_ms : now_ms + TRIM_MS;
         }
     }
 }
@@ -260,6 +276,7 @@ shoal_doors_run(shoal_doors_t *doors, uint64_t now_ms)
     if (doors->tcp == 0) {
         return due_ms;
     }
+    memory_trim(doors, now_ms);
     if (now_ms >= doors->look_ms) {
         uint64_t bytes = process_bytes(doors);
         doors->look_ms = now_ms + SHOAL_DOORS_LOOK_MS;
@@ -267,7 +284,7 @@ shoal_doors_run(shoal_doors_t *doors, uint64_t now_ms)
             doors->memory_bytes = bytes;
         } else if (bytes - doors->memory_bytes > SHOAL_DOORS_GROWTH) {
             doors->memory_bytes = bytes;
-            bytes_look(doors);
+            bytes_look(doors, now_ms);
         }
     }
     return due_ms < doors->look_ms ? due_ms : doors->look_ms;

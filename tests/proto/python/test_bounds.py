@@ -104,7 +104,7 @@ class OnTcp(WireTest):
         part = frame(b"x" * MIB, MORE)
         for is_known in (True, False):
             with self.subTest(is_known=is_known):
-                sender = Raw(self.the_head.endpoint)
+                sender = Raw(self.the_head.endpoint, seconds=2)  # then it stands still
                 self.addCleanup(sender.close)
                 sender.settle()
                 if is_known:
