@@ -45,6 +45,7 @@ job_forget(shoal_cluster_t *cluster, shoal_job_t *job)
     *(job->next ? &job->next->prev : &cluster->last) = job->prev;
     cluster->job_count--;
     cluster->spec_bytes -= job->args ? job->args_len : 0;
+    shoal_registry_release_class(cluster->registry, job->class_number);
     shoal_job_destroy(&job);
 }
 
@@ -108,6 +109,7 @@ job_add(shoal_cluster_t *cluster, shoal_slice_t id, const shoal_spec_t *spec, un
         uint64_t now_ms)
 {
     shoal_job_t *job = shoal_job_new(++cluster->counts.jobs, id, spec, class_number, now_ms);
+    shoal_registry_hold_class(cluster->registry, class_number);
     if (spec->collect && cluster->config.outputs) {
         job->output = shoal_output_new(cluster->config.outputs, job->number, true);
     }

@@ -34,7 +34,8 @@ typedef struct profile {
 struct shoal_registry {
     shoal_names_t *ids;
     char class_names[SHOAL_CLASSES_MAX][SHOAL_CLASS_NAME_MAX + 1];
-    unsigned class_count;
+    uint32_t class_holds[SHOAL_CLASSES_MAX];
+    unsigned class_count; // of the numbers in use and free again
     profile_t profiles[SHOAL_PROFILES_MAX];
     size_t profile_count;
     feed_list_t states[SHOAL_WORKER_STATE_COUNT]; // every worker, in the list of its state
@@ -225,19 +226,79 @@ shoal_worker_raise(shoal_registry_t *registry, shoal_worker_t *worker, shoal_wor
     return to;
 }
 
-int
-shoal_registry_class(shoal_registry_t *registry, shoal_slice_t name)
+// Names that neither a job nor a worker has, and that are not among `bits`, are free again.
+static void
+classes_sweep(shoal_registry_t *registry, const uint64_t bits[CLASS_WORDS])
+{
+    uint64_t used[CLASS_WORDS];
+    memcpy(used, bits, sizeof(used));
+    for (size_t i = 0; i < registry->profile_count; i++) {
+        for (size_t word = 0; registry->profiles[i].members > 0 && word < CLASS_WORDS; word++) {
+            used[word] |= registry->profiles[i].classes[word];
+        }
+    }
+    for (unsigned i = 0; i < registry->class_count; i++) {
+        if (registry->class_holds[i] == 0 && !((used[i / 64] >> (i % 64)) & 1)) {
+            registry->class_names[i][0] = '\0';
+        }
+    }
+}
+
+// A number without a name; -1: there is none.
+static int
+class_unused(shoal_registry_t *registry)
+{
+    for (unsigned i = 0; i < registry->class_count; i++) {
+        if (registry->class_names[i][0] == '\0') {
+            return (int)i;
+        }
+    }
+    return registry->class_count < SHOAL_CLASSES_MAX ? (int)registry->class_count++ : -1;
+}
+
+// As shoal_registry_class(); the classes in `bits` are in use as well.
+static int
+class_find(shoal_registry_t *registry, shoal_slice_t name, const uint64_t bits[CLASS_WORDS])
 {
     for (unsigned i = 0; i < registry->class_count; i++) {
         if (shoal_slice_is(name, registry->class_names[i])) {
             return (int)i;
         }
     }
-    if (registry->class_count == SHOAL_CLASSES_MAX || name.len > SHOAL_CLASS_NAME_MAX) {
+    if (name.len == 0 || name.len > SHOAL_CLASS_NAME_MAX) {
         return -1;
     }
-    memcpy(registry->class_names[registry->class_count], name.ptr, name.len);
-    return (int)registry->class_count++;
+    int number = class_unused(registry);
+    if (number < 0) {
+        classes_sweep(registry, bits);
+        number = class_unused(registry);
+    }
+    if (number >= 0) {
+        memcpy(registry->class_names[number], name.ptr, name.len);
+        registry->class_names[number][name.len] = '\0';
+    }
+    return number;
+}
+
+int
+shoal_registry_class(shoal_registry_t *registry, shoal_slice_t name)
+{
+    static const uint64_t none[CLASS_WORDS];
+    return class_find(registry, name, none);
+}
+
+void
+shoal_registry_hold_class(shoal_registry_t *registry, unsigned class_number)
+{
+    assert(class_number < registry->class_count);
+    registry->class_holds[class_number]++;
+}
+
+void
+shoal_registry_release_class(shoal_registry_t *registry, unsigned class_number)
+{
+    assert(class_number < registry->class_count && registry->class_holds[class_number] > 0);
+    registry->class_holds[class_number]--;
 }
 
 const char *
@@ -265,7 +326,7 @@ classes_read(shoal_registry_t *registry, shoal_slice_t value, uint64_t bits[CLAS
         if (cursor.is_bad || name.len == 0 || memchr(name.ptr, '\0', name.len)) {
             return shoal_fail(status, SHOAL_PROTOCOL, "\"classes\" must be an array of texts");
         }
-        int number = shoal_registry_class(registry, name);
+        int number = class_find(registry, name, bits);
         if (number < 0) {
             return shoal_fail(status, SHOAL_LIMIT,
                               "the name of a class is too long, or there are over %d",

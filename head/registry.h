@@ -19,7 +19,7 @@
 
 #define SHOAL_WORKERS_MAX        20000 // not lost
 #define SHOAL_WORKERS_LOST_MAX   1000  // remembered
-#define SHOAL_CLASSES_MAX        256   // names of classes, of all workers and jobs
+#define SHOAL_CLASSES_MAX        256   // names of classes that workers and jobs have
 #define SHOAL_CLASS_NAME_MAX     64    // bytes
 #define SHOAL_WORKER_CLASSES_MAX 64    // of one worker
 #define SHOAL_PROFILES_MAX       64    // different sets of classes
@@ -159,9 +159,12 @@ bool shoal_worker_drop_actor(shoal_worker_t *worker, uint64_t job);
 void shoal_registry_write_classes(const shoal_registry_t *registry, const shoal_worker_t *worker,
                                   shoal_buffer_t *out);
 
-// The number of a class, made on first use; -1: SHOAL_CLASSES_MAX names are known.
+// The number of a class, made on first use; -1: SHOAL_CLASSES_MAX names are in use. It stays that
+// class's as long as a worker that is not lost has it or somebody holds it.
 int shoal_registry_class(shoal_registry_t *registry, shoal_slice_t name);
 const char *shoal_registry_class_name(const shoal_registry_t *registry, unsigned class_number);
+void shoal_registry_hold_class(shoal_registry_t *registry, unsigned class_number);
+void shoal_registry_release_class(shoal_registry_t *registry, unsigned class_number);
 
 // Slots of the workers that get calls of that class; of all with `class_number` -1.
 size_t shoal_registry_slots(const shoal_registry_t *registry, int class_number);

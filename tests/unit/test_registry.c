@@ -115,6 +115,62 @@ suspects_and_drainers_are_not_fed_and_do_not_count(void)
     shoal_registry_destroy(&registry);
 }
 
+// Joins a worker with one class of that number.
+static shoal_worker_t *
+join_class(shoal_registry_t *registry, unsigned number)
+{
+    char id[32];
+    char classes[32];
+    (void)snprintf(id, sizeof(id), "w%u", number);
+    int len = snprintf(classes + 2, sizeof(classes) - 2, "class%05u", number);
+    classes[0] = (char)0x91; // an array of one text
+    classes[1] = (char)(0xa0 | len);
+    shoal_offer_t offer = {
+        .id = shoal_slice_of(id), .slots = 1, .window = 1, .classes = {classes, (size_t)len + 2}};
+    shoal_worker_t *worker = NULL;
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    CHECK_OK(shoal_registry_join(registry, &offer, &worker, &status), status);
+    return worker;
+}
+
+static void
+names_of_classes_are_free_again_when_nobody_has_them(void)
+{
+    shoal_registry_t *registry = shoal_registry_new();
+    int held = shoal_registry_class(registry, SHOAL_SLICE("held"));
+    CHECK(held >= 0);
+    shoal_registry_hold_class(registry, (unsigned)held);
+    shoal_worker_t *stays = join_class(registry, 99999);
+    for (unsigned i = 0; i < 10 * SHOAL_CLASSES_MAX; i++) {
+        shoal_worker_t *worker = join_class(registry, i);
+        (void)shoal_worker_raise(registry, worker, SHOAL_WORKER_ON_LOSE);
+    }
+    CHECK(shoal_registry_class(registry, SHOAL_SLICE("held")) == held);
+    CHECK(strcmp(shoal_registry_class_name(registry, (unsigned)held), "held") == 0);
+    int number = shoal_registry_class(registry, SHOAL_SLICE("class99999"));
+    CHECK(shoal_profile_has(registry, stays->profile, (unsigned)number));
+    CHECK(shoal_registry_slots(registry, number) == 1);
+    shoal_registry_release_class(registry, (unsigned)held);
+    shoal_registry_destroy(&registry);
+}
+
+static void
+too_many_names_of_classes_are_refused(void)
+{
+    shoal_registry_t *registry = shoal_registry_new();
+    char name[16];
+    for (unsigned i = 0; i < SHOAL_CLASSES_MAX; i++) {
+        (void)snprintf(name, sizeof(name), "n%u", i);
+        int number = shoal_registry_class(registry, shoal_slice_of(name));
+        CHECK(number >= 0);
+        shoal_registry_hold_class(registry, (unsigned)number);
+    }
+    CHECK(shoal_registry_class(registry, SHOAL_SLICE("one more")) == -1);
+    shoal_registry_release_class(registry, 7);
+    CHECK(shoal_registry_class(registry, SHOAL_SLICE("one more")) == 7);
+    shoal_registry_destroy(&registry);
+}
+
 static void
 a_lost_worker_is_remembered_and_may_come_back_as_another(void)
 {
@@ -242,6 +298,8 @@ TEST_MAIN(TEST(a_worker_joins_and_is_fed),
           TEST(charge_moves_a_worker_from_idle_to_room_to_nothing),
           TEST(a_worker_that_runs_one_call_alone_gets_no_other),
           TEST(suspects_and_drainers_are_not_fed_and_do_not_count),
+          TEST(names_of_classes_are_free_again_when_nobody_has_them),
+          TEST(too_many_names_of_classes_are_refused),
           TEST(a_lost_worker_is_remembered_and_may_come_back_as_another),
           TEST(only_so_many_lost_workers_are_remembered),
           TEST(offers_that_are_wrong_or_too_much_are_refused),
