@@ -67,6 +67,8 @@ typedef struct shoal_cluster_config {
     uint64_t lease_ms;
     uint64_t seed;                        // of the jitter
     uint64_t wall_offset_ms;              // the wall's time is so much more than now_ms (it wraps)
+    uint64_t retain_ms;                   // a finished job is kept so long; 0: no such limit
+    uint64_t retain_bytes;                // records of finished jobs, together; 0: no such limit
     const shoal_letters_hooks_t *letters; // told of each change of a dead letter, or NULL
 } shoal_cluster_config_t;
 
@@ -139,6 +141,10 @@ void shoal_cluster_run(shoal_cluster_t *cluster, uint64_t now_ms);
 
 // Starts whatever can be started; cheap when nothing can.
 void shoal_cluster_dispatch(shoal_cluster_t *cluster, uint64_t now_ms);
+
+// Forgets finished jobs that are too old or take too much of the disk; cheap within a second of the
+// last time. Part of shoal_cluster_run().
+void shoal_cluster_retain(shoal_cluster_t *cluster, uint64_t now_ms);
 
 // There may be room on the disk again.
 void shoal_cluster_disk(shoal_cluster_t *cluster);

@@ -34,10 +34,11 @@ struct shoal_cluster {
     shoal_alone_t *alone;
     size_t alone_count;
     size_t alone_size;
-    uint64_t alone_ms;     // when workers are looked for again
-    uint64_t chance;       // state of the generator
-    shoal_buffer_t args;   // scratch
-    uint64_t letter_bytes; // of all jobs' dead letters
+    uint64_t alone_ms;       // when workers are looked for again
+    uint64_t retain_next_ms; // when finished jobs are looked at again
+    uint64_t chance;         // state of the generator
+    shoal_buffer_t args;     // scratch
+    uint64_t letter_bytes;   // of all jobs' dead letters
 };
 
 // The wall's time, for people.
@@ -66,6 +67,12 @@ void shoal_cluster_settle(shoal_cluster_t *cluster, shoal_job_t *job, uint64_t n
 
 // Ends a job that is over: cancels what runs, writes the summary, tells the workers.
 void shoal_cluster_end_job(shoal_cluster_t *cluster, shoal_job_t *job, uint64_t now_ms);
+
+// Forgets a job and its later runs, all of them final. `job` is the first of them.
+void shoal_cluster_forget(shoal_cluster_t *cluster, shoal_job_t *job);
+
+uint64_t
+shoal_cluster_next_retain(const shoal_cluster_t *cluster); // when shoal_cluster_retain() is due
 
 // Starts an attempt of a shard that is READY and out of its list, or DELAYED.
 void shoal_cluster_start(shoal_cluster_t *cluster, const shoal_choice_t *choice, uint64_t now_ms);

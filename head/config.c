@@ -43,6 +43,8 @@ static const option_t options[] = {
     {"--heartbeat-ms",      OPTION_NUMBER, AT(heartbeat_ms),       1, 3600000},
     {"--liveness-ms",       OPTION_NUMBER, AT(liveness_ms),        2, 3600000},
     {"--lease-ms",          OPTION_NUMBER, AT(lease_ms),           1, DAY_MS},
+    {"--retain-hours",      OPTION_NUMBER, AT(retain_hours),       0, 87600},
+    {"--retain-bytes",      OPTION_NUMBER, AT(retain_bytes),       0, UINT64_MAX},
     {"--sync-delay-ms",     OPTION_NUMBER, AT(sync_delay_ms),      0, 60000},
     {"--crash-at",          OPTION_TEXT,   AT(crash_at),           0, 0},
     {"--help",              OPTION_FLAG,   AT(wants_help),         0, 0},
@@ -67,6 +69,11 @@ static const char help[] =
     "  --log-level LEVEL     error, warn, info (default) or debug\n"
     "  --memory-limit BYTES  records held in memory before they go to the spool\n"
     "  --spool-limit BYTES   disk that the spool may use\n"
+    "  --retain-hours N      finished jobs and their records are kept so long (24); 0: for ever,\n"
+    "                        until there are too many\n"
+    "  --retain-bytes N      at most so many bytes of records of finished jobs; 0: as many as "
+    "leave\n"
+    "                        a quarter of --spool-limit free (0)\n"
     "  --version, --help\n"
     "\n"
     "example: shoal-head --listen ipc://$XDG_RUNTIME_DIR/shoal/head.sock --state "
@@ -152,7 +159,8 @@ shoal_config_parse(int argc, char **argv, shoal_config_t *ret_config, shoal_stat
                              .spool_limit_bytes = 16384 * MIB,
                              .heartbeat_ms = 1000,
                              .liveness_ms = 5000,
-                             .lease_ms = 60000};
+                             .lease_ms = 60000,
+                             .retain_hours = 24};
     for (int i = 1; i < argc; i++) {
         const char *equals = strchr(argv[i], '=');
         size_t len = equals ? (size_t)(equals - argv[i]) : strlen(argv[i]);

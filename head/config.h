@@ -31,6 +31,8 @@ typedef struct shoal_config {
     uint64_t heartbeat_ms;
     uint64_t liveness_ms;
     uint64_t lease_ms;
+    uint64_t retain_hours; // finished jobs are kept so long; 0: for ever
+    uint64_t retain_bytes; // records of finished jobs, together; 0: only the budget counts
     // for tests, and not in --help
     uint64_t sync_delay_ms; // each sync of the disk takes that much longer
     const char *crash_at;   // NAME[:N], see crash.h; NULL: nowhere

@@ -10,12 +10,16 @@
 
 // ---- room on the disk
 
+uint64_t
+shoal_outputs_used(const shoal_outputs_t *outputs)
+{
+    return outputs->spool_bytes + outputs->unwritten_bytes + outputs->kept_bytes;
+}
+
 static uint64_t
 room_below(const shoal_outputs_t *outputs, uint64_t ceiling)
 {
-    // What memory keeps may have to go to the disk.
-    uint64_t used = outputs->spool_bytes + outputs->unwritten_bytes + outputs->kept_bytes +
-                    outputs->outstanding;
+    uint64_t used = shoal_outputs_used(outputs) + outputs->outstanding;
     return used < ceiling ? ceiling - used : 0;
 }
 

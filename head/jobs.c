@@ -50,8 +50,8 @@ job_forget(shoal_cluster_t *cluster, shoal_job_t *job)
 }
 
 // A job is forgotten with its runs, and before them: its watches may read their output.
-static void
-family_forget(shoal_cluster_t *cluster, shoal_job_t *job)
+void
+shoal_cluster_forget(shoal_cluster_t *cluster, shoal_job_t *job)
 {
     for (shoal_job_t *next; job; job = next) {
         next = job->next_run;
@@ -78,7 +78,7 @@ room_make(shoal_cluster_t *cluster, const shoal_job_t *keep)
     }
     for (shoal_job_t *job = cluster->first; job; job = job->next) {
         if (job != keep && !job->of && family_is_final(job)) {
-            family_forget(cluster, job);
+            shoal_cluster_forget(cluster, job);
             return true;
         }
     }

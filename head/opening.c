@@ -203,6 +203,8 @@ hub_open(shoal_hub_t *hub, shoal_status_t *status)
         .port = shoal_hub_port(hub),
         .outputs = hub->outputs,
         .lease_ms = hub->config->lease_ms,
+        .retain_ms = hub->config->retain_hours * 3600000,
+        .retain_bytes = hub->config->retain_bytes,
         .seed = seed,
         .wall_offset_ms = shoal_clock_wall_ms() - hub->now_ms,
     };

@@ -217,8 +217,10 @@ shoal_outputs_run(shoal_outputs_t *outputs, uint64_t now_ms)
 shoal_outputs_info_t
 shoal_outputs_info(const shoal_outputs_t *outputs)
 {
-    return (shoal_outputs_info_t){outputs->memory_bytes, outputs->spool_bytes, outputs->unwritten,
-                                  outputs->is_stalled, outputs->durable_lsn};
+    return (shoal_outputs_info_t){outputs->memory_bytes, outputs->spool_bytes,
+                                  outputs->unwritten,    outputs->is_stalled,
+                                  outputs->durable_lsn,  shoal_outputs_used(outputs),
+                                  outputs->spool_limit};
 }
 
 void
@@ -297,6 +299,22 @@ uint64_t
 shoal_output_bytes(const shoal_output_t *output)
 {
     return output->bytes;
+}
+
+bool
+shoal_output_is_fetched(const shoal_output_t *output)
+{
+    return output->is_fetched || output->bytes == 0;
+}
+
+bool
+shoal_output_is_read(const shoal_output_t *output)
+{
+    const shoal_subscription_t *it = output->subscriptions.first;
+    while (it && it->is_over) {
+        it = it->next;
+    }
+    return it;
 }
 
 bool

@@ -128,6 +128,8 @@ typedef struct shoal_outputs_info {
     uint64_t unwritten;    // batches on their way there; not those that memory keeps
     bool is_stalled;       // the disk takes nothing
     uint64_t durable_lsn;  // of the last mark that is durable
+    uint64_t used_bytes;   // of the budget: on the disk, on the way there, and kept in its place
+    uint64_t budget_bytes; // --spool-limit
 } shoal_outputs_info_t;
 shoal_outputs_info_t shoal_outputs_info(const shoal_outputs_t *outputs);
 
@@ -144,6 +146,9 @@ void shoal_output_finish(shoal_output_t *output);
 
 uint64_t shoal_output_commits(const shoal_output_t *output); // number of the last commit
 uint64_t shoal_output_bytes(const shoal_output_t *output);   // of committed payloads
+
+bool shoal_output_is_fetched(const shoal_output_t *output); // somebody has had all of it
+bool shoal_output_is_read(const shoal_output_t *output);    // somebody is still fetching
 
 // An attempt of the job cannot go on, or not begin, for lack of room: show wait "disk".
 bool shoal_output_is_waiting(const shoal_output_t *output);

@@ -119,6 +119,7 @@ struct shoal_output {
     uint64_t job;
     bool collects;
     bool is_finished;
+    bool is_fetched; // a subscriber was told the end
     bool is_refused; // a draft found no room
     bool is_waiting; // as the hub knows it
     uint64_t commits;
@@ -211,6 +212,10 @@ void shoal_draft_withhold(shoal_draft_t *draft, uint64_t bytes);
 // The credit of a new draft: what there is room for, little once many attempts have theirs. 0: no
 // room.
 uint64_t shoal_draft_first_credit(const shoal_output_t *output);
+
+// What the budget is used for: on the disk, on the way there, and what memory keeps, which may have
+// to go to the disk.
+uint64_t shoal_outputs_used(const shoal_outputs_t *outputs);
 
 // Grants what is withheld and has room.
 void shoal_outputs_grant(shoal_outputs_t *outputs);

@@ -37,6 +37,7 @@ struct shoal_spool {
     shoal_journal_t *journal; // or NULL
     shoal_spool_tell_fn *tell;
     void *tell_ctx;
+    bool is_view;
     uint64_t segment_bytes;
     uint64_t bytes;
     uint64_t unsynced;
@@ -234,10 +235,11 @@ mend(shoal_spool_t *spool, shoal_segment_t *segment, uint64_t bytes, shoal_statu
     if (bytes == segment->recorded) {
         return true;
     }
-    tell(spool, segment->job, segment->number, "a torn tail was cut off",
+    tell(spool, segment->job, segment->number,
+         spool->is_view ? "a torn tail, which the next start cuts off" : "a torn tail was cut off",
          bytes - segment->recorded);
-    return shoal_folder_cut(&spool->folder, segment->job, segment->number, segment->recorded,
-                            status);
+    return spool->is_view || shoal_folder_cut(&spool->folder, segment->job, segment->number,
+                                              segment->recorded, status);
 }
 
 static bool
@@ -262,9 +264,12 @@ take_file(void *ctx, uint64_t number, uint32_t segment_number, uint64_t bytes,
         return mend(spool, segment, bytes, status);
     }
     if (spool->journal) {
-        tell(spool, number, segment_number, "nothing refers to it, removed", bytes);
+        tell(spool, number, segment_number,
+             spool->is_view ? "nothing refers to it, the next start removes it"
+                            : "nothing refers to it, removed",
+             bytes);
     }
-    return shoal_folder_remove(&spool->folder, number, segment_number, status);
+    return spool->is_view || shoal_folder_remove(&spool->folder, number, segment_number, status);
 }
 
 // A segment is removed first and its record later; a crash may have come between.
@@ -348,6 +353,7 @@ shoal_spool_open(const shoal_spool_config_t *config, shoal_spool_t **ret_spool,
     spool->journal = config->journal;
     spool->tell = config->tell;
     spool->tell_ctx = config->tell_ctx;
+    spool->is_view = config->is_view;
     spool->segment_bytes =
         config->segment_bytes ? config->segment_bytes : SHOAL_SPOOL_SEGMENT_BYTES;
     if ((!spool->journal && !settle_alone(spool, config->directory, status)) ||

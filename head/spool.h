@@ -42,6 +42,7 @@ typedef struct shoal_spool_config {
     shoal_journal_t *journal;  // borrowed until the spool's end; NULL: none
     shoal_spool_tell_fn *tell; // or NULL
     void *tell_ctx;
+    bool is_view; // of a head that does not run: what would be mended is told, and nothing touched
 } shoal_spool_config_t;
 
 typedef struct shoal_spool_place {

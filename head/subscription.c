@@ -200,6 +200,7 @@ send_next(shoal_subscription_t *subscription, bool *ret_is_idle)
         shoal_sent_t sent =
             hooks->end(hooks->ctx, subscription->peer, output->job, output->commits);
         subscription->is_over = sent == SHOAL_SENT;
+        output->is_fetched = output->is_fetched || sent == SHOAL_SENT;
         return sent;
     }
     shoal_pack_t *pack = next_pack(subscription);

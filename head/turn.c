@@ -188,6 +188,7 @@ shoal_cluster_run(shoal_cluster_t *cluster, uint64_t now_ms)
 {
     leases_end(cluster, now_ms);
     delays_end(cluster, now_ms);
+    shoal_cluster_retain(cluster, now_ms);
     shoal_cluster_dispatch(cluster, now_ms);
 }
 
@@ -213,5 +214,7 @@ shoal_cluster_next(const shoal_cluster_t *cluster)
     uint64_t delay = shoal_delays_next(cluster->delays);
     uint64_t alone = shoal_cluster_next_alone(cluster);
     uint64_t next = lease < delay ? lease : delay;
+    uint64_t retain = shoal_cluster_next_retain(cluster);
+    next = retain < next ? retain : next;
     return alone < next ? alone : next;
 }

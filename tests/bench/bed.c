@@ -5,6 +5,7 @@
 #include "tests/bench/bed.h"
 
 #include <errno.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -21,7 +22,7 @@ bed_die(const char *what)
 }
 
 void
-bed_head_start(const char *program, bool is_ipc, bed_head_t *head)
+bed_head_start(const char *program, const char *journal, bed_head_t *head)
 {
     int ready[2];
     int lifeline[2];
@@ -29,10 +30,7 @@ bed_head_start(const char *program, bool is_ipc, bed_head_t *head)
     if (pipe(ready) != 0 || pipe(lifeline) != 0 || !mkdtemp(head->state)) {
         bed_die("cannot prepare a head");
     }
-    char listen[128] = "tcp://127.0.0.1:*";
-    if (is_ipc) {
-        (void)snprintf(listen, sizeof(listen), "ipc://%s/head.sock", head->state);
-    }
+    bool is_delayed = journal[0] >= '0' && journal[0] <= '9';
     head->pid = fork();
     if (head->pid == 0) {
         char ready_fd[16];
@@ -40,9 +38,10 @@ bed_head_start(const char *program, bool is_ipc, bed_head_t *head)
         (void)snprintf(ready_fd, sizeof(ready_fd), "%d", ready[1]);
         (void)snprintf(lifeline_fd, sizeof(lifeline_fd), "%d", lifeline[0]);
         (void)close(lifeline[1]);
-        (void)execl(program, program, "--listen", listen, "--state", head->state,
+        (void)execl(program, program, "--listen", "tcp://127.0.0.1:*", "--state", head->state,
                     "--insecure-loopback", "--ready-fd", ready_fd, "--lifeline-fd", lifeline_fd,
-                    "--log-level", "WARN", (char *)NULL);
+                    "--log-level", "WARN", "--journal", is_delayed ? "on" : journal,
+                    "--sync-delay-ms", is_delayed ? journal : "0", (char *)NULL);
         bed_die("cannot start the head");
     }
     (void)close(ready[1]);
@@ -58,12 +57,21 @@ bed_head_start(const char *program, bool is_ipc, bed_head_t *head)
     head->lifeline = lifeline[1];
 }
 
+static int
+remove_one(const char *path, const struct stat *about, int kind, struct FTW *place)
+{
+    (void)about;
+    (void)kind;
+    (void)place;
+    return remove(path);
+}
+
 void
 bed_head_stop(bed_head_t *head)
 {
     (void)close(head->lifeline);
     (void)waitpid(head->pid, NULL, 0);
-    (void)rmdir(head->state);
+    (void)nftw(head->state, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 uint64_t

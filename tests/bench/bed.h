@@ -20,8 +20,9 @@ typedef struct bed_head {
     char state[64];
 } bed_head_t;
 
-// Starts the program on a free loopback port, or on ipc in its state folder.
-void bed_head_start(const char *program, bool is_ipc, bed_head_t *head);
+// Starts the program on a free loopback port. `journal`: "off", "on", or a number: on, and each sync
+// of the disk takes so many milliseconds longer.
+void bed_head_start(const char *program, const char *journal, bed_head_t *head);
 void bed_head_stop(bed_head_t *head);
 
 uint64_t bed_cpu_us(pid_t pid);                           // user and system

@@ -2,14 +2,16 @@
 //
 // bench_dispatch.c - one real head, N light peers, no-op tasks: the figures beside floor/scale.
 //
-//   bench_dispatch [-n peers] [-w window] [-t tasks] [-i idle_seconds] [-s seconds] HEAD
+//   bench_dispatch [-n peers] [-w window] [-t tasks] [-i idle_seconds] [-s seconds] [-j off|on|MS]
+//                  HEAD
 //
 // A fleet process holds N connections that speak ZMTP and Shoal's protocol over plain epoll, so that
 // the head gets most of the machine. Each registers as a worker of one slot, beats once a second
 // and answers every call at once. The parent is the client: it submits one job of class "bench";
 // one peer streams its shards as discovery. Phases: register all, idle for -i seconds (head's CPU
 // and memory), then the job. The rate is taken in the fleet between a tenth and nine tenths of the
-// tasks (or for -s seconds after the first tenth), where every peer is busy.
+// tasks (or for -s seconds after the first tenth), where every peer is busy. -j: without a journal
+// (as preset), with one, or with one whose syncs take so many milliseconds longer.
 //
 // CSV: peers,window,tasks,connect_s,idle_cpu_pct,rss_kib_per_peer,tasks_s,head_us_per_task,
 //      job_s,head_peak_mib
@@ -58,6 +60,7 @@ typedef struct board {
 
 typedef struct bench {
     const char *head;
+    const char *journal; // as bed_head_start() has it
     unsigned peers;
     unsigned window;
     uint64_t tasks;
@@ -533,19 +536,20 @@ static void
 parse_arguments(bench_t *bench, int argc, char **argv)
 {
     int option;
-    while ((option = getopt(argc, argv, "n:w:t:i:s:")) != -1) {
+    while ((option = getopt(argc, argv, "n:w:t:i:s:j:")) != -1) {
         switch (option) {
         case 'n': bench->peers = (unsigned)strtoul(optarg, NULL, 10); break;
         case 'w': bench->window = (unsigned)strtoul(optarg, NULL, 10); break;
         case 't': bench->tasks = strtoull(optarg, NULL, 10); break;
         case 'i': bench->idle_s = strtod(optarg, NULL); break;
         case 's': bench->stretch_s = strtod(optarg, NULL); break;
+        case 'j': bench->journal = optarg; break;
         default: exit(2);
         }
     }
     if (optind >= argc) {
         (void)fprintf(stderr, "usage: bench_dispatch [-n peers] [-w window] [-t tasks] "
-                              "[-i idle_seconds] [-s seconds] HEAD\n");
+                              "[-i idle_seconds] [-s seconds] [-j off|on|MS] HEAD\n");
         exit(2);
     }
     bench->head = argv[optind];
@@ -554,7 +558,8 @@ parse_arguments(bench_t *bench, int argc, char **argv)
 int
 main(int argc, char **argv)
 {
-    bench_t bench = {.peers = 8, .window = 1, .tasks = 200000, .idle_s = 0, .stretch_s = 1.5};
+    bench_t bench = {
+        .peers = 8, .window = 1, .tasks = 200000, .idle_s = 0, .stretch_s = 1.5, .journal = "off"};
     parse_arguments(&bench, argc, argv);
     (void)signal(SIGPIPE, SIG_IGN);
     (void)alarm(180);
@@ -563,7 +568,7 @@ main(int argc, char **argv)
     bench.board =
         mmap(NULL, sizeof(*bench.board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     bed_head_t head;
-    bed_head_start(bench.head, /*is_ipc=*/false, &head);
+    bed_head_start(bench.head, bench.journal, &head);
     bench.head_pid = head.pid;
     bench.port = (int)strtol(strrchr(head.endpoint, ':') + 1, NULL, 10);
     bed_client_t client;

@@ -2,7 +2,7 @@
 //
 // bench_stream.c - records streamed through a real head: the figures beside floor/batch.
 //
-//   bench_stream head|client HEAD [shards]
+//   bench_stream head|client HEAD [shards [off|on|MS]]
 //       CSV: mode,records_per_s,mb_per_s,head_us_per_record,worker_us_per_record
 //
 // A worker process (the real link and one slot) runs shards that each encode a table's record of
@@ -217,7 +217,7 @@ int
 main(int argc, char **argv)
 {
     if (argc < 3) {
-        (void)fprintf(stderr, "usage: bench_stream head|client HEAD [shards]\n");
+        (void)fprintf(stderr, "usage: bench_stream head|client HEAD [shards [off|on|MS]]\n");
         return 2;
     }
     bool is_collected = strcmp(argv[1], "client") == 0;
@@ -227,7 +227,7 @@ main(int argc, char **argv)
     bench.board =
         mmap(NULL, sizeof(*bench.board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     bed_head_t head;
-    bed_head_start(argv[2], /*is_ipc=*/false, &head);
+    bed_head_start(argv[2], argc > 4 ? argv[4] : "off", &head);
     pid_t worker = fork();
     if (worker == 0) {
         (void)close(head.lifeline);

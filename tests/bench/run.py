@@ -23,6 +23,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FLOOR = ROOT / "build/floor"
+BATCH_RECORDS = 65536 / 2242  # of bench_stream's in a batch
 
 
 def run(*command, env=None, timeout=300):
@@ -128,6 +129,41 @@ class Bench:
                 self.table.add(f"records streamed, worker to {mode if mode == 'head' else 'head to client'}",
                                "records/s", float(ours[1]), floor, (">=", goal))
 
+    def journal(self):
+        """With the journal on; what the disk gives alone; and how a slower disk would do."""
+        for _ in range(self.rounds):
+            for peers in (64, 512):
+                floor = fields(FLOOR / "scale", "-k", "zmtp", "-n", peers, "-d", 1, "-h", 0.2)
+                for window, rate, goal in ((1, 11, 0.4), (4, 14, 0.3)):
+                    self.table.add(f"durable dispatch, {peers} workers, window {window}", "tasks/s",
+                                   self.durable_dispatch(peers, window, "on"), float(floor[rate]),
+                                   (">=", goal))
+            disk = {line.split(",")[1]: float(line.split(",")[2])
+                    for line in run(self.tool("bench_disk"), "-s", 0.5, "batches").splitlines()}
+            unsafe = float(fields(self.tool("bench_stream"), "client", self.head)[1])
+            floor = min(unsafe, disk["8"] * BATCH_RECORDS)
+            self.table.add("durable records, worker to head to client", "records/s",
+                           self.durable_stream("on"), floor, (">=", 0.5))
+            for line in run(self.tool("bench_disk"), "-s", 0.5, "commits").splitlines():
+                _, group, rate = line.split(",")[:3]
+                self.table.add(f"journal alone, {group} entries a commit", "entries/s", float(rate),
+                               None, (">=", 1))
+        for delay in ("on", "1", "5", "10"):
+            for _ in range(min(self.rounds, 3)):
+                name = "0" if delay == "on" else delay
+                for window in (1, 4):
+                    self.table.add(f"64 workers, window {window}, syncs {name} ms slower", "tasks/s",
+                                   self.durable_dispatch(64, window, delay), None, (">=", 1))
+                self.table.add(f"records to a client, syncs {name} ms slower", "records/s",
+                               self.durable_stream(delay), None, (">=", 1))
+
+    def durable_dispatch(self, peers, window, journal):
+        return float(fields(self.tool("bench_dispatch"), "-n", peers, "-w", window, "-t", 400000,
+                            "-s", 1, "-j", journal, self.head)[6])
+
+    def durable_stream(self, journal):
+        return float(fields(self.tool("bench_stream"), "client", self.head, 64, journal)[1])
+
     def codec(self):
         for _ in range(self.rounds):
             text = run(FLOOR / "mpbench", 0.1)
@@ -210,7 +246,7 @@ def catalogue_server():
         server.destroy()
 
 
-GROUPS = ("codec", "start", "stream", "postgres", "dispatch", "idle", "million")
+GROUPS = ("codec", "start", "stream", "postgres", "dispatch", "idle", "million", "journal")
 
 
 def main():

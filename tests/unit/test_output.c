@@ -114,7 +114,13 @@ setup(bed_t *bed, uint64_t memory_bytes, uint64_t spool_bytes)
         .directory = bed->folder.path,
         .memory_bytes = memory_bytes,
         .spool_bytes = spool_bytes,
-        .hooks = {bed, on_grant, on_piece, on_end, on_failed, on_disk, on_waits},
+        .hooks = {.ctx = bed,
+                  .grant = on_grant,
+                  .piece = on_piece,
+                  .end = on_end,
+                  .failed = on_failed,
+                  .disk = on_disk,
+                  .waits = on_waits},
     };
     CHECK_OK(shoal_outputs_new(&config, &bed->outputs, &status), status);
 }
