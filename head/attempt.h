@@ -53,6 +53,7 @@ typedef struct shoal_attempt {
     uint32_t charge; // of its worker's window
     bool is_live;
     bool is_torn;         // a batch is missing, or one of its items was bad
+    bool is_recovered;    // given out by an earlier life of the head
     bool is_kept;         // its worker has named it in its HELLO
     bool is_alone;        // its worker gets nothing else meanwhile
     bool has_more;        // its last batch was a chunk that goes on

@@ -36,6 +36,7 @@ struct shoal_backlog {
     uint32_t chunk_count;
     uint32_t chunk_used; // bytes of the last chunk
     uint32_t end;
+    bool is_unordered; // a log is being replayed
     uint64_t filled[(BUCKET_COUNT + WORD_BITS - 1) / WORD_BITS];
     bucket_t buckets[BUCKET_COUNT];
     size_t counts[SHOAL_SHARD_STATE_COUNT];
@@ -239,8 +240,30 @@ shoal_backlog_set(shoal_backlog_t *backlog, uint32_t index, shoal_shard_state_t 
         backlog->open[shard->stage]--;
     }
     shard->state = (uint8_t)state;
-    if (state == SHOAL_SHARD_READY) {
+    if (state == SHOAL_SHARD_READY && !backlog->is_unordered) {
         order_append(backlog, index, shard);
+    }
+}
+
+void
+shoal_backlog_unorder(shoal_backlog_t *backlog)
+{
+    for (unsigned i = 0; i < BUCKET_COUNT; i++) {
+        backlog->buckets[i] = (bucket_t){SHOAL_SHARD_NONE, SHOAL_SHARD_NONE};
+    }
+    memset(backlog->filled, 0, sizeof(backlog->filled));
+    backlog->is_unordered = true;
+}
+
+void
+shoal_backlog_order(shoal_backlog_t *backlog)
+{
+    backlog->is_unordered = false;
+    for (uint32_t i = 0; i < backlog->end; i++) {
+        shoal_shard_t *shard = shoal_backlog_at(backlog, i);
+        if (shard && shard->state == SHOAL_SHARD_READY) {
+            order_append(backlog, i, shard);
+        }
     }
 }
 

@@ -104,6 +104,11 @@ uint32_t shoal_backlog_unchain(shoal_backlog_t *backlog, uint32_t needed);
 uint32_t shoal_backlog_peek(shoal_backlog_t *backlog);
 uint32_t shoal_backlog_pop(shoal_backlog_t *backlog);
 
+// While a log is replayed: READY shards stand in no order and cannot be popped, and may leave READY
+// in any way. _order puts all of them into it, by index where their costs are equal.
+void shoal_backlog_unorder(shoal_backlog_t *backlog); // of a new backlog
+void shoal_backlog_order(shoal_backlog_t *backlog);
+
 size_t shoal_backlog_count(const shoal_backlog_t *backlog, shoal_shard_state_t state);
 
 // The estimates of all shards in a state, added up; one without an estimate counts a millisecond, and

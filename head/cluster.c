@@ -10,6 +10,34 @@
 #include "head/summary.h"
 #include "proto/base/alloc.h"
 
+// A letter is in the journal with what has made it.
+static void
+letter_put(void *ctx, uint64_t job, const shoal_letter_t *letter)
+{
+    const shoal_cluster_t *cluster = ctx;
+    shoal_ledger_letter(cluster->ledger, job, letter->number,
+                        (shoal_slice_t){letter->bytes, letter->len});
+}
+
+// One that a run has tried with success stays in the journal until the run ends: when its log is
+// replayed its shards are made from the letters.
+static void
+letter_drop(void *ctx, uint64_t job, uint64_t number, uint64_t taken)
+{
+    const shoal_cluster_t *cluster = ctx;
+    shoal_job_t *run = taken > 0 ? shoal_cluster_job(cluster, taken) : NULL;
+    if (!run || shoal_job_is_final(run)) {
+        shoal_ledger_drop_letter(cluster->ledger, job, number);
+        return;
+    }
+    if ((run->settled_count & (run->settled_count - 1)) == 0) { // a power of two: double the room
+        run->settled =
+            shoal_realloc(run->settled, (run->settled_count ? 2 * run->settled_count : 1) *
+                                            sizeof(*run->settled));
+    }
+    run->settled[run->settled_count++] = number;
+}
+
 shoal_cluster_t *
 shoal_cluster_new(const shoal_cluster_config_t *config)
 {
@@ -22,6 +50,9 @@ shoal_cluster_new(const shoal_cluster_config_t *config)
     cluster->job_ids = shoal_names_new();
     cluster->job_numbers = shoal_names_new();
     cluster->chance = config->seed | 1;
+    cluster->letters_hooks = (shoal_letters_hooks_t){cluster, letter_put, letter_drop};
+    cluster->owns_ledger = !config->ledger;
+    cluster->ledger = config->ledger ? config->ledger : shoal_ledger_new(NULL);
     return cluster;
 }
 
@@ -54,6 +85,7 @@ shoal_cluster_destroy(shoal_cluster_t **cluster)
             shoal_draft_destroy(&job->attempts->draft);
             shoal_cluster_unlink(*cluster, job->attempts);
         }
+        shoal_ledger_close((*cluster)->ledger, &job->page);
         shoal_job_destroy(&job);
         job = next;
     }
@@ -63,6 +95,9 @@ shoal_cluster_destroy(shoal_cluster_t **cluster)
     shoal_attempts_destroy(&(*cluster)->attempts);
     shoal_scheduler_destroy(&(*cluster)->scheduler);
     shoal_registry_destroy(&(*cluster)->registry);
+    if ((*cluster)->owns_ledger) {
+        shoal_ledger_destroy(&(*cluster)->ledger);
+    }
     shoal_buffer_fini(&(*cluster)->args);
     free((*cluster)->alone);
     free(*cluster);
@@ -79,6 +114,15 @@ const shoal_cluster_counts_t *
 shoal_cluster_counts(const shoal_cluster_t *cluster)
 {
     return &cluster->counts;
+}
+
+void
+shoal_cluster_hold(shoal_cluster_t *cluster, shoal_job_t *job)
+{
+    bool is_durable = job->lsn <= shoal_ledger_durable(cluster->ledger);
+    cluster->held -= job->is_held;
+    job->is_held = !is_durable;
+    cluster->held += job->is_held;
 }
 
 // xorshift64: enough for jitter, and the same for the same seed.
@@ -142,6 +186,35 @@ letters_bury(shoal_cluster_t *cluster, shoal_job_t *job, uint64_t now_ms)
     return false;
 }
 
+// Tells the ledger how the job has ended; what depends on it waits for that.
+static void
+end_note(shoal_cluster_t *cluster, shoal_job_t *job)
+{
+    shoal_buffer_t end = SHOAL_BUFFER_INIT;
+    shoal_buffer_t outputs = SHOAL_BUFFER_INIT;
+    shoal_final_write(job, &end);
+    if (job->output) {
+        shoal_output_write_commits(job->output, &outputs);
+    }
+    for (size_t i = 0; i < job->settled_count; i++) {
+        shoal_ledger_drop_letter(cluster->ledger, job->of->number, job->settled[i]);
+    }
+    job->settled_count = 0;
+    shoal_journal_job_t row = {.number = job->number,
+                               .state = (unsigned)job->state,
+                               .end = shoal_buffer_slice(&end),
+                               .outputs = shoal_buffer_slice(&outputs),
+                               .finished_ms = job->finished_ms};
+    shoal_ledger_end(cluster->ledger, &job->page, &row);
+    shoal_buffer_fini(&end);
+    shoal_buffer_fini(&outputs);
+    job->lsn = shoal_ledger_lsn(cluster->ledger);
+    if (job->output) {
+        shoal_output_finish(job->output, job->lsn);
+    }
+    shoal_cluster_hold(cluster, job);
+}
+
 void
 shoal_cluster_end_job(shoal_cluster_t *cluster, shoal_job_t *job, uint64_t now_ms)
 {
@@ -162,13 +235,18 @@ shoal_cluster_end_job(shoal_cluster_t *cluster, shoal_job_t *job, uint64_t now_m
     shoal_summary_write(job, job->end_state, cluster->registry, now_ms, &job->final_detail);
     shoal_job_finish(job, now_ms);
     cluster->spec_bytes -= job->args ? 0 : job->args_len;
+    end_note(cluster, job);
     shoal_scheduler_update(cluster->scheduler, job);
     for (int state = 0; state < SHOAL_WORKER_LOST; state++) {
         shoal_worker_t *worker =
             shoal_registry_first(cluster->registry, (shoal_worker_state_t)state);
         for (; worker; worker = worker->list_next) {
-            if (shoal_worker_drop_actor(worker, job->number)) {
-                port->drop_actor(port->ctx, worker, job->number);
+            if (!shoal_worker_has_actor(worker, job->number)) {
+                continue;
+            }
+            port->drop_actor(port->ctx, worker, job->number);
+            if (state != SHOAL_WORKER_SUSPECT) { // which may not hear it: told again when it joins
+                (void)shoal_worker_drop_actor(worker, job->number);
             }
         }
     }
@@ -208,6 +286,7 @@ shoal_cluster_fail(shoal_cluster_t *cluster, shoal_attempt_t *attempt, shoal_end
 {
     shoal_job_t *job = attempt->job;
     uint32_t shard = attempt->shard;
+    uint32_t number = attempt->number;
     shoal_worker_t *worker = attempt->worker;
     const shoal_port_t *port = &cluster->config.port;
     if (end == SHOAL_END_FAILED || end == SHOAL_END_LOST) {
@@ -220,7 +299,18 @@ shoal_cluster_fail(shoal_cluster_t *cluster, shoal_attempt_t *attempt, shoal_end
     if (end == SHOAL_END_LOST) {
         cluster->counts.lost++;
     }
-    uint64_t delay = shoal_job_shard_failed(job, shard, end, why, worker->id, chance_next(cluster));
+    shoal_entry_t entry = {.kind = SHOAL_ENTRY_FAILED,
+                           .shard = shard,
+                           .attempt = number,
+                           .end = (uint64_t)end,
+                           .error_class = (uint64_t)why->error_class,
+                           .code = (uint64_t)why->code,
+                           .text = shoal_slice_of(why->text),
+                           .key = shoal_slice_of(why->key),
+                           .chance = chance_next(cluster),
+                           .at_ms = now_ms};
+    shoal_ledger_add(cluster->ledger, &job->page, &entry);
+    uint64_t delay = shoal_job_shard_failed(job, shard, end, why, worker->id, entry.chance);
     if (delay != SHOAL_JOB_NO_RETRY && delay > 0) {
         shoal_delay_add(cluster->delays, now_ms + delay, shoal_call_number(job->number, shard));
     }

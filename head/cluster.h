@@ -56,7 +56,7 @@ typedef struct shoal_cluster_counts {
     uint64_t fenced;   // messages of attempts that were not live
     uint64_t repeated; // results that had come before
     uint64_t lost;     // attempts lost with their worker or lease
-    uint64_t jobs;     // ever accepted
+    uint64_t jobs;     // number of the last one accepted
 } shoal_cluster_counts_t;
 
 typedef struct shoal_cluster shoal_cluster_t;
@@ -64,12 +64,13 @@ typedef struct shoal_cluster shoal_cluster_t;
 typedef struct shoal_cluster_config {
     shoal_port_t port;
     shoal_outputs_t *outputs; // borrowed; NULL: no job collects
+    shoal_ledger_t *ledger;   // borrowed; NULL: nothing is kept
+    uint64_t life;            // of the head, from 1: no number of an attempt is used in two of them
     uint64_t lease_ms;
-    uint64_t seed;                        // of the jitter
-    uint64_t wall_offset_ms;              // the wall's time is so much more than now_ms (it wraps)
-    uint64_t retain_ms;                   // a finished job is kept so long; 0: no such limit
-    uint64_t retain_bytes;                // records of finished jobs, together; 0: no such limit
-    const shoal_letters_hooks_t *letters; // told of each change of a dead letter, or NULL
+    uint64_t seed;           // of the jitter
+    uint64_t wall_offset_ms; // the wall's time is so much more than now_ms (it wraps)
+    uint64_t retain_ms;      // a finished job is kept so long; 0: no such limit
+    uint64_t retain_bytes;   // records of finished jobs, together; 0: no such limit
 } shoal_cluster_config_t;
 
 shoal_cluster_t *shoal_cluster_new(const shoal_cluster_config_t *config);
@@ -87,7 +88,8 @@ SHOAL_MUST_CHECK bool shoal_cluster_join(shoal_cluster_t *cluster, const shoal_o
                                          uint64_t now_ms, shoal_worker_t **ret_worker,
                                          shoal_status_t *status);
 
-// After WELCOME: asks the worker to stop what its `running` names and the head has given up.
+// After WELCOME: asks the worker to stop what its `running` names and the head has given up or never
+// knew, and to drop the actors of jobs that ended while it was away.
 void shoal_cluster_cancel_strays(shoal_cluster_t *cluster, shoal_worker_t *worker,
                                  shoal_slice_t running);
 
@@ -146,8 +148,11 @@ void shoal_cluster_dispatch(shoal_cluster_t *cluster, uint64_t now_ms);
 // last time. Part of shoal_cluster_run().
 void shoal_cluster_retain(shoal_cluster_t *cluster, uint64_t now_ms);
 
-// There may be room on the disk again.
+// There may be room on the disk again, and the ledger may have caught up.
 void shoal_cluster_disk(shoal_cluster_t *cluster);
+
+// The ledger has come further: jobs that the journal has now may begin, final ones may be told.
+void shoal_cluster_durable(shoal_cluster_t *cluster);
 
 // When shoal_cluster_run() has something to do of its own.
 uint64_t shoal_cluster_next(const shoal_cluster_t *cluster);

@@ -36,9 +36,15 @@ struct shoal_cluster {
     size_t alone_size;
     uint64_t alone_ms;       // when workers are looked for again
     uint64_t retain_next_ms; // when finished jobs are looked at again
+    size_t held;             // jobs with is_held
+    shoal_ledger_t *ledger;
+    bool owns_ledger;        // one that keeps nothing
+    bool is_behind;          // the ledger is, and jobs wait for it
+    uint32_t worker_numbers; // given out to processes of workers
     uint64_t chance;         // state of the generator
     shoal_buffer_t args;     // scratch
     uint64_t letter_bytes;   // of all jobs' dead letters
+    shoal_letters_hooks_t letters_hooks;
 };
 
 // The wall's time, for people.
@@ -90,6 +96,22 @@ void shoal_cluster_leave_alone(shoal_cluster_t *cluster, const shoal_worker_t *w
 // The job may not have what it needs more of: it fails at once, with that error.
 void shoal_cluster_fail_job(shoal_cluster_t *cluster, shoal_job_t *job, const shoal_status_t *why,
                             uint64_t now_ms);
+
+// Makes an attempt of an earlier life live again, at a worker that is away. False: it was given back.
+bool shoal_cluster_recover(shoal_cluster_t *cluster, shoal_job_t *job, uint32_t index,
+                           shoal_worker_t *worker, uint64_t now_ms);
+
+// Makes the job of a journal's row; all but what the log and the end say.
+//   SHOAL_IO  malformed
+SHOAL_MUST_CHECK bool shoal_cluster_restore_job(shoal_cluster_t *cluster,
+                                                const shoal_journal_job_t *row, shoal_slice_t args,
+                                                shoal_job_t **ret_job, shoal_status_t *status);
+
+// The job is held if job->lsn is not durable.
+void shoal_cluster_hold(shoal_cluster_t *cluster, shoal_job_t *job);
+
+// The ledger is not behind any more: what was not granted meanwhile is.
+void shoal_cluster_grant_again(shoal_cluster_t *cluster);
 
 void shoal_cluster_changed(shoal_cluster_t *cluster, shoal_job_t *job, bool is_urgent);
 

@@ -15,6 +15,7 @@ typedef enum option_kind {
     OPTION_FD,
     OPTION_NUMBER,
     OPTION_LEVEL,
+    OPTION_SWITCH, // on or off
 } option_kind_t;
 
 typedef struct option {
@@ -34,6 +35,7 @@ static const option_t options[] = {
     {"--listen",            OPTION_TEXT,   AT(listen),             0, 0},
     {"--state",             OPTION_TEXT,   AT(state),              0, 0},
     {"--keys",              OPTION_TEXT,   AT(keys),               0, 0},
+    {"--journal",           OPTION_SWITCH, AT(has_journal),        0, 0},
     {"--insecure-loopback", OPTION_FLAG,   AT(insecure_loopback),  0, 0},
     {"--lifeline-fd",       OPTION_FD,     AT(lifeline_fd),        0, 1048576},
     {"--ready-fd",          OPTION_FD,     AT(ready_fd),           0, 1048576},
@@ -59,10 +61,13 @@ static const char help[] =
     "\n"
     "  --listen ENDPOINT     ipc:///dir/head.sock (the directory must be yours, mode 0700),\n"
     "                        or tcp://HOST:PORT with --keys (PORT * is any)\n"
-    "  --state DIR           where the spool is kept\n"
     "  --keys DIR            head.key and the list of those who may join; shoal start --head "
     "makes\n"
     "                        them, shoal key changes the list, and it is read again at once\n"
+    "  --state DIR           where the journal and the spool are kept; a head that is started "
+    "again\n"
+    "                        on the same one goes on with its jobs\n"
+    "  --journal on|off      off: forget everything at the end, for tests and benchmarks (on)\n"
     "  --insecure-loopback   allow tcp without keys on loopback, for tests and benchmarks\n"
     "  --lifeline-fd N       stop when the pipe with this descriptor is closed at its other end\n"
     "  --ready-fd N          write the bound endpoint and a line end here once it is bound\n"
@@ -130,6 +135,15 @@ option_set(const option_t *option, const char *value, shoal_config_t *config,
         memcpy(base, &level, sizeof(level));
         return true;
     }
+    case OPTION_SWITCH: {
+        bool is_on = strcmp(value, "on") == 0;
+        if (!is_on && strcmp(value, "off") != 0) {
+            return shoal_fail(status, SHOAL_INVALID, "%s must be on or off, got \"%s\"",
+                              option->name, value);
+        }
+        memcpy(base, &is_on, sizeof(is_on));
+        return true;
+    }
     case OPTION_FD: {
         if (!number_parse(option, value, &number, status)) {
             return false;
@@ -152,7 +166,8 @@ option_set(const option_t *option, const char *value, shoal_config_t *config,
 bool
 shoal_config_parse(int argc, char **argv, shoal_config_t *ret_config, shoal_status_t *status)
 {
-    shoal_config_t config = {.lifeline_fd = -1,
+    shoal_config_t config = {.has_journal = true,
+                             .lifeline_fd = -1,
                              .ready_fd = -1,
                              .log_level = SHOAL_LOG_INFO,
                              .memory_limit_bytes = 64 * MIB,

@@ -23,6 +23,7 @@ typedef struct shoal_config {
     bool insecure_loopback;
     bool wants_help;
     bool wants_version;
+    bool has_journal;
     int lifeline_fd; // -1: none
     int ready_fd;    // -1: none
     shoal_log_level_t log_level;

@@ -125,6 +125,20 @@ shoal_outputs_grant(shoal_outputs_t *outputs)
 
 // ---- drafts
 
+static shoal_draft_t *
+draft_make(shoal_output_t *output, uint64_t call, uint32_t attempt, void *owner, uint64_t credit)
+{
+    shoal_draft_t *draft = shoal_alloc(sizeof(*draft));
+    draft->output = output;
+    draft->owner = owner;
+    draft->call = call;
+    draft->attempt = attempt;
+    set_credit(draft, (int64_t)credit);
+    output->draft_count++;
+    output->outputs->draft_count++;
+    return draft;
+}
+
 shoal_draft_t *
 shoal_draft_new(shoal_output_t *output, uint64_t call, uint32_t attempt, void *owner,
                 uint32_t *ret_credit)
@@ -136,16 +150,14 @@ shoal_draft_new(shoal_output_t *output, uint64_t call, uint32_t attempt, void *o
         output->outputs->may_wait = true;
         return NULL;
     }
-    shoal_draft_t *draft = shoal_alloc(sizeof(*draft));
-    draft->output = output;
-    draft->owner = owner;
-    draft->call = call;
-    draft->attempt = attempt;
-    set_credit(draft, (int64_t)credit);
-    output->draft_count++;
-    output->outputs->draft_count++;
     *ret_credit = (uint32_t)credit;
-    return draft;
+    return draft_make(output, call, attempt, owner, credit);
+}
+
+shoal_draft_t *
+shoal_draft_restore(shoal_output_t *output, uint64_t call, uint32_t attempt, void *owner)
+{
+    return draft_make(output, call, attempt, owner, SHOAL_OUTPUT_CREDIT_BYTES); // all that it had
 }
 
 static void
@@ -228,8 +240,19 @@ draft_free(shoal_draft_t **draft)
     *draft = NULL;
 }
 
+void
+shoal_output_add_pack(shoal_output_t *output, shoal_pack_t *pack)
+{
+    if (output->entry_count == output->entry_size) {
+        output->entry_size = output->entry_size ? output->entry_size * 2 : 16;
+        output->entries =
+            shoal_realloc(output->entries, output->entry_size * sizeof(*output->entries));
+    }
+    output->entries[output->entry_count++] = pack;
+}
+
 uint64_t
-shoal_draft_commit(shoal_draft_t **draft)
+shoal_draft_commit(shoal_draft_t **draft, uint64_t lsn)
 {
     assert(draft && *draft);
     shoal_output_t *output = (*draft)->output;
@@ -238,15 +261,10 @@ shoal_draft_commit(shoal_draft_t **draft)
     if (pack) {
         shoal_pack_close(pack, output->commits);
         output->bytes += pack->bytes;
-        if (output->entry_count == output->entry_size) {
-            output->entry_size = output->entry_size ? output->entry_size * 2 : 16;
-            output->entries =
-                shoal_realloc(output->entries, output->entry_size * sizeof(*output->entries));
-        }
-        output->entries[output->entry_count++] = pack;
+        shoal_output_add_pack(output, pack);
     }
     draft_free(draft);
-    shoal_output_wake(output);
+    shoal_output_gate(output, lsn);
     return output->commits;
 }
 

@@ -46,6 +46,7 @@ admit_worker(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_msg_hello_t *hell
         return false;
     }
     worker->peer = peer;
+    shoal_hub_owe_again(hub, worker);
     worker->heard_ms = hub->now_ms;
     peer->worker = worker;
     peer->role = SHOAL_FROM_WORKER;

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -18,6 +19,8 @@
 #include "head/hub_parts.h"
 #include "proto/record/writer.h"
 
+#define SETTLE_MS       5000 // for the disk, at the end
+#define SETTLE_LOOK_MS  10
 #define STANDSTILL_PART 4 // of the liveness: a turn that is later than that was a standstill
 
 shoal_cluster_t *
@@ -136,32 +139,6 @@ shoal_hub_refuse(shoal_hub_t *hub, shoal_peer_t *peer, int refers, uint64_t requ
     shoal_hub_error(hub, peer, refers, request, false, why);
 }
 
-void
-shoal_hub_owe_nothing(shoal_hub_t *hub, shoal_worker_t *worker)
-{
-    if (worker->owes_ack) {
-        worker->owes_ack = false;
-        *(worker->owing_prev ? &worker->owing_prev->owing_next : &hub->owing) = worker->owing_next;
-        if (worker->owing_next) {
-            worker->owing_next->owing_prev = worker->owing_prev;
-        }
-    }
-}
-
-void
-shoal_hub_owe(shoal_hub_t *hub, shoal_worker_t *worker)
-{
-    if (!worker->owes_ack) {
-        worker->owes_ack = true;
-        worker->owing_prev = NULL;
-        worker->owing_next = hub->owing;
-        if (hub->owing) {
-            hub->owing->owing_prev = worker;
-        }
-        hub->owing = worker;
-    }
-}
-
 // ---- the turn
 
 static void
@@ -208,7 +185,7 @@ time_to_wait(shoal_hub_t *hub)
     if (due == SHOAL_TIME_NEVER) {
         return -1;
     }
-    uint64_t now_ms = shoal_clock_ms();
+    uint64_t now_ms = shoal_hub_clock(hub);
     return due > now_ms ? (long)(due - now_ms) : 0;
 }
 
@@ -217,7 +194,7 @@ time_to_wait(shoal_hub_t *hub)
 static void
 clock_read(shoal_hub_t *hub)
 {
-    uint64_t now_ms = shoal_clock_ms();
+    uint64_t now_ms = shoal_hub_clock(hub);
     uint64_t planned_ms = hub->wake_ms == SHOAL_TIME_NEVER ? now_ms : hub->wake_ms;
     uint64_t expected_ms = planned_ms > hub->now_ms ? planned_ms : hub->now_ms;
     if (now_ms > expected_ms + hub->config->liveness_ms / STANDSTILL_PART) {
@@ -258,20 +235,6 @@ wait_for_events(shoal_hub_t *hub, shoal_status_t *status)
 }
 
 static void
-acks_send(shoal_hub_t *hub)
-{
-    while (hub->owing) {
-        shoal_worker_t *worker = hub->owing;
-        shoal_hub_owe_nothing(hub, worker);
-        shoal_message_t message = {.type = SHOAL_MSG_ACK};
-        message.ack.seq = worker->seq;
-        if (worker->peer && worker->seq > 0) {
-            (void)shoal_hub_send(hub, worker->peer, &message, NULL);
-        }
-    }
-}
-
-static void
 events_send(shoal_hub_t *hub)
 {
     for (size_t i = 0; i < hub->changed_count;) {
@@ -287,6 +250,18 @@ events_send(shoal_hub_t *hub)
     }
 }
 
+// What was decided in this turn goes to the scribe, behind the batches that it needs.
+static void
+ledger_flush(shoal_hub_t *hub)
+{
+    uint64_t before = shoal_ledger_lsn(hub->ledger);
+    if (before > hub->flushed_lsn) {
+        shoal_ledger_flush(hub->ledger);
+        hub->flushed_lsn = before;
+        hub->outputs_touched = true;
+    }
+}
+
 static void
 outputs_run(shoal_hub_t *hub)
 {
@@ -295,8 +270,35 @@ outputs_run(shoal_hub_t *hub)
     }
     hub->outputs_touched = false;
     hub->outputs_ms = shoal_outputs_run(hub->outputs, hub->now_ms);
+    shoal_hub_pass(hub);
     shoal_watch_go_on(hub);
     shoal_cluster_disk(hub->cluster);
+    shoal_cluster_dispatch(hub->cluster, hub->now_ms);
+}
+
+// What was decided is made durable before the head ends, and told to whom it was promised; a disk
+// that takes nothing is not waited for.
+static void
+settle(shoal_hub_t *hub)
+{
+    uint64_t until_ms = shoal_hub_clock(hub) + SETTLE_MS;
+    ledger_flush(hub);
+    for (;;) {
+        hub->now_ms = shoal_hub_clock(hub);
+        (void)shoal_outputs_run(hub->outputs, hub->now_ms);
+        shoal_hub_pass(hub);
+        bool is_durable = shoal_ledger_durable(hub->ledger) == shoal_ledger_lsn(hub->ledger);
+        if (!hub->journal || is_durable || hub->now_ms >= until_ms) {
+            break;
+        }
+        struct pollfd scribe = {shoal_outputs_fd(hub->outputs), POLLIN, 0};
+        (void)poll(&scribe, 1, SETTLE_LOOK_MS);
+    }
+    shoal_hub_send_acks(hub);
+    for (size_t i = 0; i < hub->changed_count; i++) {
+        hub->changed[i].job->told_ms = 0;
+    }
+    events_send(hub);
 }
 
 bool
@@ -315,8 +317,9 @@ shoal_hub_run(shoal_hub_t *hub, shoal_status_t *status)
         if (hub->now_ms >= hub->deaf_until_ms) {
             shoal_cluster_run(hub->cluster, hub->now_ms);
         }
+        ledger_flush(hub);
         outputs_run(hub);
-        acks_send(hub);
+        shoal_hub_send_acks(hub);
         events_send(hub);
         shoal_hub_settle_failing(hub);
         shoal_hub_bury(hub);
@@ -325,6 +328,7 @@ shoal_hub_run(shoal_hub_t *hub, shoal_status_t *status)
         }
     }
     shoal_log(hub->log, SHOAL_LOG_INFO, "HEAD-STOPPING", "reason=\"%s\"", hub->stop_reason);
+    settle(hub);
     return true;
 }
 

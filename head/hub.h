@@ -18,6 +18,7 @@
 #define SHOAL_HUB_SEND_HWM    10000 // messages on their way to one peer before it is dropped
 #define SHOAL_HUB_RECEIVE_HWM 256   // messages of one peer that wait to be read
 #define SHOAL_HUB_BACKLOG     4096  // connections that wait to be accepted
+#define SHOAL_PROMISES_MAX    65536 // answers that wait for the disk
 #define SHOAL_HUB_EVENT_MS    100   // between two EVENTs of one job, its changes of state aside
 
 typedef struct shoal_hub shoal_hub_t;
@@ -41,6 +42,11 @@ shoal_sent_t shoal_hub_send(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_me
 // ERROR about `request` (0: none) of a message; the connection stays.
 void shoal_hub_refuse(shoal_hub_t *hub, shoal_peer_t *peer, int refers, uint64_t request,
                       const shoal_status_t *why);
+
+// ACCEPTED, once everything that was decided up to now is durable.
+//   SHOAL_LIMIT  SHOAL_PROMISES_MAX wait for that already
+SHOAL_MUST_CHECK bool shoal_hub_accept(shoal_hub_t *hub, shoal_peer_t *peer, uint64_t request,
+                                       uint64_t job, shoal_status_t *status);
 
 shoal_cluster_t *shoal_hub_cluster(shoal_hub_t *hub);
 uint64_t shoal_hub_now(const shoal_hub_t *hub);

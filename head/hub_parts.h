@@ -2,8 +2,9 @@
 //
 // hub_parts.h - what the hub's files share: its structure and the calls between them.
 //
-// hub.c has the turn and the sending, opening.c birth and death, reading.c the messages, greeting.c
-// HELLO, holders.c keys, parting.c the peers that go, port.c what the cluster and the outputs want sent. Nobody else
+// hub.c has the turn and the sending, opening.c birth and death, recovery.c what was before, reading.c
+// the messages, greeting.c HELLO, promise.c what is told when the disk has it, holders.c keys,
+// parting.c the peers that go, port.c what the cluster and the outputs want sent. Nobody else
 // includes this.
 //
 // Threads: the hub's.  Logging: as hub.h.
@@ -15,6 +16,8 @@
 #include "head/gate.h"
 #include "head/hub.h"
 #include "head/requests.h"
+#include "head/vault.h"
+#include "proto/base/clock.h"
 
 #define SHOAL_HUB_ID_SIZE   32 // hex digits
 #define SHOAL_STRANGERS_MAX 64 // that wait to be shut; one more is shut before it has read why
@@ -31,6 +34,26 @@ typedef struct shoal_changed_job {
     shoal_job_t *job;
     bool is_urgent;
 } shoal_changed_job_t;
+
+typedef struct shoal_worker_list {
+    shoal_worker_t *first;
+    shoal_worker_t *last;
+} shoal_worker_list_t;
+
+// An ACCEPTED that waits for the disk.
+typedef struct shoal_promise {
+    uint64_t lsn;
+    uint64_t request;
+    uint64_t job;
+    uint32_t peer; // its key
+} shoal_promise_t;
+
+typedef struct shoal_promises {
+    shoal_promise_t *list; // from `first` to `end`, oldest first
+    size_t first;
+    size_t end;
+    size_t size;
+} shoal_promises_t;
 
 struct shoal_hub {
     const shoal_config_t *config;
@@ -60,9 +83,17 @@ struct shoal_hub {
     shoal_peers_t *peers;
     shoal_cluster_t *cluster;
     shoal_outputs_t *outputs;
-    shoal_peer_t *failing;       // could not be sent to
+    shoal_peer_t *failing;    // could not be sent to
+    shoal_journal_t *journal; // NULL: none
+    shoal_vault_t *vault;
+    shoal_ledger_t *ledger;
+    uint64_t flushed_lsn;  // handed to the scribe
+    uint64_t durable_lsn;  // as it has said last
+    uint64_t wall_ms;      // to be added to the clock: the turn's "now" began as the wall's time
+    shoal_worker_t *owing; // workers that may be told of acknowledgements
+    shoal_worker_list_t gated; // and those that may not be yet
+    shoal_promises_t promises;
     uint64_t unread_bytes;       // that wait for all peers, or more
-    shoal_worker_t *owing;       // workers whose results were not acknowledged yet
     shoal_watch_t *done_watches; // the run whose output they got is over, another one follows
     shoal_changed_job_t changed[SHOAL_JOBS_MAX];
     size_t changed_count;
@@ -90,9 +121,38 @@ shoal_hub_earlier(uint64_t a, uint64_t b)
 void shoal_hub_error(shoal_hub_t *hub, shoal_peer_t *peer, int refers, uint64_t request,
                      bool closing, const shoal_status_t *why);
 
-// The worker is owed an acknowledgement of its results, or has just got it with something else.
-void shoal_hub_owe(shoal_hub_t *hub, shoal_worker_t *worker);
+// The clock of the turns: never goes back, and is comparable with that of an earlier life.
+static inline uint64_t
+shoal_hub_clock(const shoal_hub_t *hub)
+{
+    return shoal_clock_ms() + hub->wall_ms;
+}
+
+// ---- recovery.c
+
+// Opens journal and vault, if there is to be one; the head's id is the journal's then.
+SHOAL_MUST_CHECK bool shoal_hub_open_journal(shoal_hub_t *hub, shoal_status_t *status);
+void shoal_hub_open_ledger(shoal_hub_t *hub);
+
+// Makes the jobs of earlier lives again.
+SHOAL_MUST_CHECK bool shoal_hub_recover(shoal_hub_t *hub, shoal_status_t *status);
+
+// ---- promise.c
+
+// A RESULT of the worker was taken: it is acknowledged once that is durable.
+void shoal_hub_owe_seq(shoal_hub_t *hub, shoal_worker_t *worker);
+
+// The worker is back on another connection; or is off its own.
+void shoal_hub_owe_again(shoal_hub_t *hub, shoal_worker_t *worker);
+void shoal_hub_forget_acks(shoal_hub_t *hub, shoal_worker_t *worker);
+
+// It has just got its acknowledgement with something else.
 void shoal_hub_owe_nothing(shoal_hub_t *hub, shoal_worker_t *worker);
+
+void shoal_hub_send_acks(shoal_hub_t *hub);
+
+// After shoal_outputs_run(): whatever has become durable is told.
+void shoal_hub_pass(shoal_hub_t *hub);
 
 // ---- port.c
 

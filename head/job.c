@@ -21,6 +21,7 @@ shoal_job_new(uint64_t number, shoal_slice_t id, const shoal_spec_t *spec, unsig
     job->run = 1;
     job->class_number = class_number;
     job->created_ms = now_ms;
+    job->page.job = number;
     memcpy(job->id, id.ptr, id.len);
     if (spec->name.len > 0) {
         memcpy(job->name, spec->name.ptr, spec->name.len);
@@ -57,8 +58,8 @@ shoal_job_new(uint64_t number, shoal_slice_t id, const shoal_spec_t *spec, unsig
     return job;
 }
 
-static void
-buried_clear(shoal_job_t *job)
+void
+shoal_job_buried_clear(shoal_job_t *job)
 {
     for (size_t i = 0; i < job->buried_count; i++) {
         free(job->buried[i].why);
@@ -91,8 +92,9 @@ shoal_job_destroy(shoal_job_t **job)
     shoal_buffer_fini(&(*job)->final_detail);
     shoal_letters_destroy(&(*job)->letters);
     shoal_history_destroy(&(*job)->history);
-    buried_clear(*job);
+    shoal_job_buried_clear(*job);
     groups_free(*job);
+    free((*job)->settled);
     free((*job)->args);
     free((*job)->cursor);
     free(*job);
@@ -172,6 +174,29 @@ shoal_job_shard_orphaned(shoal_job_t *job, uint32_t index)
     const shoal_buried_t along = {.shard = index,
                                   .because = shoal_backlog_at(job->backlog, index)->needs};
     bury(job, index, &along);
+}
+
+bool
+shoal_job_collects(const shoal_job_t *job, const shoal_shard_t *shard)
+{
+    return job->output && shard->stage >= SHOAL_STAGE_PREPARE && shard->stage <= SHOAL_STAGE_LINK;
+}
+
+bool
+shoal_job_take_result(shoal_job_t *job, uint32_t index, shoal_slice_t detail, uint64_t records,
+                      const char *worker, shoal_status_t *status)
+{
+    const shoal_shard_t *shard = shoal_backlog_at(job->backlog, index);
+    bool delivers = shard->stage >= SHOAL_STAGE_PREPARE && shard->stage <= SHOAL_STAGE_LINK;
+    uint64_t before = job->books.successful;
+    if (!shoal_books_take(&job->books, detail, delivers ? records : 0, worker, status)) {
+        return false;
+    }
+    if (shard->stage == SHOAL_STAGE_MAP) {
+        job->map_records += job->books.successful - before;
+    }
+    job->records = job->books.successful;
+    return true;
 }
 
 void
@@ -461,12 +486,9 @@ shoal_job_finish(shoal_job_t *job, uint64_t now_ms)
         shoal_run_release(job);
     }
     shoal_history_destroy(&job->history);
-    buried_clear(job);
+    shoal_job_buried_clear(job);
     job->records = job->books.successful;
     shoal_books_fini(&job->books);
-    if (job->output) {
-        shoal_output_finish(job->output);
-    }
 }
 
 uint64_t

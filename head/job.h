@@ -18,6 +18,7 @@
 #include "head/attempt.h"
 #include "head/books.h"
 #include "head/history.h"
+#include "head/ledger.h"
 #include "head/letters.h"
 #include "head/output.h"
 
@@ -29,6 +30,7 @@
 #define SHOAL_LOSS_DELAY_MS   200   // before a lost shard runs again: its worker's report comes in
 #define SHOAL_BACKOFF_MS_MAX  300000
 #define SHOAL_ATTEMPTS_OF_MAX 1000 // of retry.max_attempts
+#define SHOAL_LIFE_ATTEMPTS   1000 // each life of the head begins its attempts' numbers above
 
 // Shards that every job has; those of discover follow.
 enum { SHOAL_SHARD_CHECK, SHOAL_SHARD_DISCOVER, SHOAL_SHARD_FINISH, SHOAL_SHARD_FIRST };
@@ -121,7 +123,13 @@ struct shoal_job {
     uint32_t running;
     uint32_t running_charge;
     bool needs_disk;   // it cannot start an attempt before there is room
-    shoal_job_t *next; // all jobs, oldest first
+    uint64_t *settled; // letters that this run has tried with success
+    size_t settled_count;
+    shoal_page_t page;     // of the ledger
+    bool is_held;          // the journal does not have it yet: nobody may hear of it
+    uint64_t lsn;          // of its beginning, then of its end
+    uint32_t attempt_base; // numbers of new attempts are above
+    shoal_job_t *next;     // all jobs, oldest first
     shoal_job_t *prev;
     // of the scheduler
     size_t heap_place; // 1..; 0: not there
@@ -136,6 +144,9 @@ struct shoal_job {
 //   SHOAL_INVALID  not a map, a key of another kind or out of range, no class
 SHOAL_MUST_CHECK bool shoal_spec_read(shoal_slice_t payload, shoal_spec_t *ret_spec,
                                       shoal_status_t *status);
+
+// Appends the same payload without `args`, for the journal: they hold secrets. False: malformed.
+SHOAL_MUST_CHECK bool shoal_spec_strip(shoal_slice_t payload, shoal_buffer_t *out);
 
 // A job that is PENDING with its check READY. Copies what it needs.
 shoal_job_t *shoal_job_new(uint64_t number, shoal_slice_t id, const shoal_spec_t *spec,
@@ -165,7 +176,16 @@ SHOAL_MUST_CHECK bool shoal_job_take_items(shoal_job_t *job, shoal_slice_t items
 // stage.
 void shoal_job_shard_place(shoal_job_t *job, uint32_t index);
 
-// A running shard is done; its result was counted by shoal_books_take() already.
+// Counts the detail of a running shard's result in, and the records that RESULT said.
+//   as shoal_books_take(); nothing is counted then
+SHOAL_MUST_CHECK bool shoal_job_take_result(shoal_job_t *job, uint32_t index, shoal_slice_t detail,
+                                            uint64_t records, const char *worker,
+                                            shoal_status_t *status);
+
+// Whether what the shard streams becomes a commit.
+bool shoal_job_collects(const shoal_job_t *job, const shoal_shard_t *shard);
+
+// A running shard is done; its result was counted already.
 void shoal_job_shard_done(shoal_job_t *job, uint32_t index);
 
 // Why an attempt ended badly.
@@ -192,6 +212,9 @@ bool shoal_job_shard_crashed(shoal_job_t *job, uint32_t shard, bool was_alone,
 // A WAITING shard's prerequisite was given up: so is it, with those that need it.
 void shoal_job_shard_orphaned(shoal_job_t *job, uint32_t index);
 
+// What was buried has become letters, or had before.
+void shoal_job_buried_clear(shoal_job_t *job);
+
 // Back-off is over, if it still waits.
 void shoal_job_shard_ripe(shoal_job_t *job, uint32_t index);
 
@@ -203,7 +226,7 @@ bool shoal_job_advance(shoal_job_t *job);
 void shoal_job_stop(shoal_job_t *job, shoal_job_state_t state);
 
 // Makes `end_state` the job's state and frees its backlog. Needs no running attempts. The final
-// detail was written before.
+// detail was written before; its output is the caller's to finish.
 void shoal_job_finish(shoal_job_t *job, uint64_t now_ms);
 
 // What the job has come to so far, its finish call aside; the job is not final.
@@ -213,5 +236,18 @@ shoal_job_state_t shoal_job_verdict(const shoal_job_t *job);
 uint64_t shoal_job_records_left(const shoal_job_t *job);
 
 const char *shoal_job_state_name(int state);
+
+// What clients may be told: a final state only when the journal has it.
+static inline shoal_job_state_t
+shoal_job_shown_state(const shoal_job_t *job)
+{
+    return shoal_job_is_final(job) && job->is_held ? SHOAL_JOB_RUNNING : job->state;
+}
+
+// What the journal keeps of a job that has ended, as msgpack, and back; the output aside.
+//   SHOAL_IO  malformed
+void shoal_final_write(const shoal_job_t *job, shoal_buffer_t *out);
+SHOAL_MUST_CHECK bool shoal_final_read(shoal_job_t *job, shoal_slice_t final,
+                                       shoal_status_t *status);
 
 #endif

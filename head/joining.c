@@ -68,8 +68,7 @@ shoal_cluster_lose(shoal_cluster_t *cluster, shoal_worker_t *worker, shoal_worke
         shoal_cluster_fail(cluster, worker->attempts,
                            is_polite ? SHOAL_END_RETURNED : SHOAL_END_LOST, &status, now_ms);
     }
-    worker->actor_count = 0;
-    worker->peer = NULL;
+    worker->peer = NULL; // its actors may be there still: the same process may come back
 }
 
 // How the previous process of a worker ended.
@@ -161,6 +160,12 @@ casualty_charge(shoal_cluster_t *cluster, const shoal_casualty_t *casualty, cons
     if (!job || shoal_job_is_final(job)) {
         return;
     }
+    shoal_entry_t entry = {.kind = SHOAL_ENTRY_CRASHED,
+                           .shard = index,
+                           .alone = casualty->was_alone,
+                           .text = shoal_slice_of(why->text),
+                           .id = shoal_slice_of(worker)};
+    shoal_ledger_add(cluster->ledger, &job->page, &entry);
     const shoal_shard_t *shard = shoal_backlog_at(job->backlog, index);
     bool is_enough = casualty->was_alone || shard->crashes + 1 >= SHOAL_CRASHES_MAX;
     if (shard->live != SHOAL_SHARD_NONE && is_enough) { // it runs somewhere else by now
@@ -278,10 +283,11 @@ shoal_cluster_join(shoal_cluster_t *cluster, const shoal_offer_t *offer, shoal_s
     }
     if (!is_same) {
         worker->seq = 0;
+        worker->ack = (shoal_tide_t){0};
         worker->actor_count = 0;
+        worker->number = ++cluster->worker_numbers;
         return true;
     }
-    worker->actor_count = 0; // ACTOR comes before the first CALL on each connection
     (void)running_mark(cluster, worker, running);
     running_settle(cluster, worker, now_ms);
     return true;
@@ -291,6 +297,13 @@ void
 shoal_cluster_cancel_strays(shoal_cluster_t *cluster, shoal_worker_t *worker, shoal_slice_t running)
 {
     const shoal_port_t *port = &cluster->config.port;
+    for (uint32_t i = 0; i < worker->actor_count; i++) {
+        const shoal_job_t *job = shoal_cluster_job(cluster, worker->actors[i]);
+        if (!job || shoal_job_is_final(job)) {
+            port->drop_actor(port->ctx, worker, worker->actors[i]);
+        }
+    }
+    worker->actor_count = 0; // ACTOR comes before the first CALL on each connection
     shoal_cursor_t cursor = shoal_cursor_over(running);
     uint32_t count = running.len > 0 ? shoal_cursor_array(&cursor) : 0;
     for (uint32_t i = 0; i < count && !cursor.is_bad; i++) {

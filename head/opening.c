@@ -193,23 +193,30 @@ hub_open(shoal_hub_t *hub, shoal_status_t *status)
         .spool_bytes = hub->config->spool_limit_bytes,
         .hooks = shoal_hub_hooks(hub),
     };
-    if (!endpoint_check(hub->config, status) ||
-        !shoal_outputs_new(&outputs, &hub->outputs, status)) {
+    if (!endpoint_check(hub->config, status) || !shoal_hub_open_journal(hub, status)) {
         return false;
     }
+    outputs.journal = hub->journal;
+    outputs.vault = hub->vault;
+    if (!shoal_outputs_new(&outputs, &hub->outputs, status)) {
+        return false;
+    }
+    shoal_hub_open_ledger(hub);
     uint64_t seed = 0;
     memcpy(&seed, hub->id, sizeof(seed));
     shoal_cluster_config_t cluster = {
         .port = shoal_hub_port(hub),
         .outputs = hub->outputs,
+        .ledger = hub->ledger,
+        .life = hub->journal ? shoal_journal_life(hub->journal) : 0,
         .lease_ms = hub->config->lease_ms,
         .retain_ms = hub->config->retain_hours * 3600000,
         .retain_bytes = hub->config->retain_bytes,
         .seed = seed,
-        .wall_offset_ms = shoal_clock_wall_ms() - hub->now_ms,
     };
     hub->cluster = shoal_cluster_new(&cluster);
-    return socket_open(hub, status) && loop_open(hub, status) && socket_bind(hub, status);
+    return shoal_hub_recover(hub, status) && socket_open(hub, status) && loop_open(hub, status) &&
+           socket_bind(hub, status);
 }
 
 // How many the process may have.
@@ -230,7 +237,8 @@ shoal_hub_new(const shoal_config_t *config, shoal_log_t *log, shoal_hub_t **ret_
     hub->config = config;
     hub->log = log;
     hub->signal_fd = hub->epoll_fd = -1;
-    hub->started_ms = hub->now_ms = shoal_clock_ms();
+    hub->wall_ms = shoal_clock_wall_ms() - shoal_clock_ms();
+    hub->started_ms = hub->now_ms = shoal_hub_clock(hub);
     hub->outputs_ms = SHOAL_TIME_NEVER;
     hub->bury_ms = SHOAL_TIME_NEVER;
     hub->peers = shoal_peers_new();
@@ -285,6 +293,10 @@ shoal_hub_destroy(shoal_hub_t **hub_at)
     peers_part(hub);
     shoal_cluster_destroy(&hub->cluster);
     shoal_outputs_destroy(&hub->outputs);
+    shoal_ledger_destroy(&hub->ledger);
+    shoal_journal_close(&hub->journal);
+    shoal_vault_close(&hub->vault);
+    free(hub->promises.list);
     shoal_parcel_fini(&hub->parcel);
     if (hub->monitor) {
         (void)zmq_socket_monitor(hub->router, NULL, 0);

@@ -87,6 +87,40 @@ errand_is_back(shoal_outputs_t *outputs, shoal_errand_t *errand)
     }
 }
 
+static bool
+is_gate_shut(const shoal_output_t *output)
+{
+    return shoal_tide_is_shut(&output->gate) ||
+           (output->is_finished && output->finish_lsn > output->outputs->durable_lsn);
+}
+
+void
+shoal_output_gate(shoal_output_t *output, uint64_t lsn)
+{
+    shoal_outputs_t *outputs = output->outputs;
+    (void)shoal_tide_set(&output->gate, output->commits, lsn, outputs->durable_lsn);
+    if (!output->is_gated && is_gate_shut(output)) {
+        SHOAL_LIST_ADD(&outputs->gated, output, next_gated, prev_gated);
+        output->is_gated = true;
+    }
+    shoal_output_wake(output);
+}
+
+// The log has come further: shows what depended on it.
+static void
+gates_pass(shoal_outputs_t *outputs)
+{
+    for (shoal_output_t *output = outputs->gated.first, *next; output; output = next) {
+        next = output->next_gated;
+        (void)shoal_tide_pass(&output->gate, outputs->durable_lsn);
+        if (!is_gate_shut(output)) {
+            SHOAL_LIST_REMOVE(&outputs->gated, output, next_gated, prev_gated);
+            output->is_gated = false;
+        }
+        shoal_output_wake(output);
+    }
+}
+
 static void
 take_report(shoal_outputs_t *outputs, shoal_scribe_report_t *report)
 {
@@ -96,6 +130,7 @@ take_report(shoal_outputs_t *outputs, shoal_scribe_report_t *report)
     }
     if (report->durable_lsn > outputs->durable_lsn) {
         outputs->durable_lsn = report->durable_lsn;
+        gates_pass(outputs);
         outputs->hooks.durable(outputs->hooks.ctx, report->durable_lsn);
     }
     bool is_stalled = report->stalled > 0;
@@ -131,6 +166,7 @@ shoal_outputs_new(const shoal_outputs_config_t *config, shoal_outputs_t **ret_ou
                   .tell_ctx = config->hooks.ctx},
         .sync_delay_ms = config->sync_delay_ms,
         .crash = config->crash,
+        .vault = config->vault,
     };
     if (!shoal_scribe_start(&scribe, &outputs->scribe, status)) {
         free(outputs);
@@ -238,6 +274,12 @@ shoal_outputs_read_letters(shoal_outputs_t *outputs, shoal_letters_query_t *lett
     shoal_errands_add(&outputs->todo, &letters->errand);
 }
 
+void
+shoal_outputs_release(shoal_outputs_t *outputs, uint64_t job, shoal_spool_place_t place)
+{
+    shoal_payload_release(outputs, job, place);
+}
+
 shoal_spool_t *
 shoal_outputs_spool(shoal_outputs_t *outputs)
 {
@@ -276,17 +318,22 @@ shoal_output_destroy(shoal_output_t **output)
     if (it->collects && !outputs->has_journal) {
         shoal_payload_forget(outputs, it->job);
     }
+    if (it->is_gated) {
+        SHOAL_LIST_REMOVE(&outputs->gated, it, next_gated, prev_gated);
+    }
     SHOAL_LIST_REMOVE(&outputs->all, it, next, prev);
+    free(it->by_call);
     free(it->entries);
     free(it);
     *output = NULL;
 }
 
 void
-shoal_output_finish(shoal_output_t *output)
+shoal_output_finish(shoal_output_t *output, uint64_t lsn)
 {
     output->is_finished = true;
-    shoal_output_wake(output);
+    output->finish_lsn = lsn;
+    shoal_output_gate(output, lsn);
 }
 
 uint64_t

@@ -31,6 +31,7 @@
 #include <zmq.h>
 
 #include "head/scribe.h"
+#include "head/tide.h"
 #include "proto/base/clock.h" // SHOAL_TIME_NEVER
 #include "proto/base/status.h"
 #include "proto/wire/socket.h" // shoal_sent_t
@@ -93,6 +94,7 @@ typedef struct shoal_outputs_config {
     shoal_journal_t *journal; // borrowed until the end, not to be used after the first run; or NULL
     uint64_t sync_delay_ms;   // for tests, as are all of these: see scribe.h
     shoal_crash_t *crash;
+    shoal_vault_t *vault; // borrowed as the journal is
 } shoal_outputs_config_t;
 
 // Starts the scribe; with a journal its spool is what was there.
@@ -119,6 +121,9 @@ void shoal_outputs_note(shoal_outputs_t *outputs, shoal_journal_note_t *note);
 // The same for letters to be read, and the hook `letters`.
 void shoal_outputs_read_letters(shoal_outputs_t *outputs, shoal_letters_query_t *letters);
 
+// A batch that the walk through the spool found is of no use.
+void shoal_outputs_release(shoal_outputs_t *outputs, uint64_t job, shoal_spool_place_t place);
+
 // The spool, to walk through before the first run.
 shoal_spool_t *shoal_outputs_spool(shoal_outputs_t *outputs);
 
@@ -141,8 +146,8 @@ shoal_output_t *shoal_output_new(shoal_outputs_t *outputs, uint64_t job, bool co
 // Forgets the job's output: memory, files, subscriptions. Its drafts were destroyed before.
 void shoal_output_destroy(shoal_output_t **output);
 
-// No commit comes any more: subscribers are told the end when they are there.
-void shoal_output_finish(shoal_output_t *output);
+// No commit comes any more: subscribers are told the end when they are there and `lsn` is durable.
+void shoal_output_finish(shoal_output_t *output, uint64_t lsn);
 
 uint64_t shoal_output_commits(const shoal_output_t *output); // number of the last commit
 uint64_t shoal_output_bytes(const shoal_output_t *output);   // of committed payloads
@@ -152,6 +157,30 @@ bool shoal_output_is_read(const shoal_output_t *output);    // somebody is still
 
 // An attempt of the job cannot go on, or not begin, for lack of room: show wait "disk".
 bool shoal_output_is_waiting(const shoal_output_t *output);
+
+// ---- one job, after a restart: its commits in order, then its batches, then the end
+
+// Appends which attempt each commit came from, as msgpack; and takes that back in.
+//   SHOAL_IO  malformed
+void shoal_output_write_commits(const shoal_output_t *output, shoal_buffer_t *out);
+SHOAL_MUST_CHECK bool shoal_output_read_commits(shoal_output_t *output, shoal_slice_t commits,
+                                                shoal_status_t *status);
+
+// The next commit was that attempt's, with so many batches.
+void shoal_output_restore_commit(shoal_output_t *output, uint64_t call, uint32_t attempt,
+                                 uint32_t batches);
+
+// A batch that the spool has, those of one attempt in order. False: it is of no commit, and the
+// caller's to release.
+bool shoal_output_restore_batch(shoal_output_t *output, const shoal_spool_batch_t *batch);
+
+// All commits are visible now.
+//   SHOAL_IO  a batch is missing: its commit is named
+SHOAL_MUST_CHECK bool shoal_output_restore_end(shoal_output_t *output, shoal_status_t *status);
+
+// A draft of an attempt that was given out before the restart and has sent nothing yet.
+shoal_draft_t *shoal_draft_restore(shoal_output_t *output, uint64_t call, uint32_t attempt,
+                                   void *owner);
 
 // ---- one attempt
 
@@ -173,8 +202,9 @@ uint64_t shoal_draft_records(const shoal_draft_t *draft); // in them
 // Bytes it may still send; zero or less: a further batch breaks the protocol.
 int64_t shoal_draft_credit(const shoal_draft_t *draft);
 
-// Makes its batches the job's next commit and returns that one's number; the draft has ended.
-uint64_t shoal_draft_commit(shoal_draft_t **draft);
+// Makes its batches the job's next commit, visible once `lsn` is durable, and returns that one's
+// number; the draft has ended.
+uint64_t shoal_draft_commit(shoal_draft_t **draft, uint64_t lsn);
 
 // Throws its batches away. NULL is fine.
 void shoal_draft_destroy(shoal_draft_t **draft);

@@ -62,6 +62,9 @@ struct shoal_pack {
     shoal_output_t *output;
     uint64_t commit; // 0: a draft's
     shoal_draft_t *draft;
+    uint64_t call;
+    uint32_t attempt;
+    uint32_t expected; // batches, while they are restored
     uint64_t bytes;
     shoal_pack_entry_t *entries;
     uint32_t count;
@@ -123,6 +126,11 @@ struct shoal_output {
     bool is_refused; // a draft found no room
     bool is_waiting; // as the hub knows it
     uint64_t commits;
+    shoal_tide_t gate; // how many of them may be seen
+    uint64_t finish_lsn;
+    bool is_gated; // in the list of those that wait for the disk to show something
+    shoal_output_t *next_gated;
+    shoal_output_t *prev_gated;
     uint64_t bytes;
     uint64_t unwritten; // batches on their way to the disk
     size_t draft_count;
@@ -130,6 +138,7 @@ struct shoal_output {
     shoal_pack_t **entries; // the commits that have batches, by number
     size_t entry_count;
     size_t entry_size;
+    shoal_pack_t **by_call; // the entries, sorted, while batches are restored
     shoal_subscriptions_t subscriptions;
     shoal_output_t *next;
     shoal_output_t *prev;
@@ -163,6 +172,7 @@ struct shoal_outputs {
     shoal_subscriptions_t full;
     shoal_errands_t todo; // for the scribe
     shoal_output_list_t all;
+    shoal_output_list_t gated;
     bool may_wait; // an output waits, or a draft was refused: look at all of them
 };
 
@@ -203,6 +213,14 @@ void shoal_payload_send(shoal_outputs_t *outputs, shoal_payload_t *payload);
 // Puts `message` (moved) in memory; what it costs is counted until the payload is freed.
 void shoal_payload_fill(shoal_outputs_t *outputs, shoal_payload_t *payload, zmq_msg_t *message);
 void shoal_payload_free(shoal_outputs_t *outputs, shoal_payload_t *payload);
+
+// Makes it the last one of the output's commits that have batches.
+void shoal_output_add_pack(shoal_output_t *output, shoal_pack_t *pack);
+
+// ---- output.c
+
+// The output has a commit, or has come to its end, that needs the log up to `lsn`.
+void shoal_output_gate(shoal_output_t *output, uint64_t lsn);
 
 // ---- draft.c
 

@@ -167,6 +167,8 @@ shoal_pack_new(shoal_draft_t *draft)
     shoal_pack_t *pack = shoal_alloc(sizeof(*pack));
     pack->output = draft->output;
     pack->draft = draft;
+    pack->call = draft->call;
+    pack->attempt = draft->attempt;
     return pack;
 }
 

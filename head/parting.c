@@ -92,7 +92,7 @@ worker_part(shoal_hub_t *hub, shoal_peer_t *peer, shoal_peer_action_t action, co
     if (!worker || worker->peer != peer) {
         return;
     }
-    shoal_hub_owe_nothing(hub, worker);
+    shoal_hub_forget_acks(hub, worker);
     worker->heard_ms = peer->heard_ms;
     worker->peer = NULL;
     if (action == SHOAL_PEER_DO_PART) {

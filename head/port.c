@@ -5,6 +5,7 @@
 #include <inttypes.h>
 
 #include "head/hub_parts.h"
+#include "head/notes.h"
 
 // ---- the port: what the cluster wants sent
 
@@ -63,7 +64,7 @@ port_call(void *ctx, shoal_worker_t *worker, shoal_attempt_t *attempt, const cha
     message.call.method = shoal_slice_of(method);
     message.call.credit = credit;
     message.call.limit = limit;
-    message.call.ack = worker->seq;
+    message.call.ack = worker->ack.open;
     message.call.args = args;
     shoal_sent_t sent = shoal_hub_send(hub, worker->peer, &message, NULL);
     if (sent == SHOAL_SENT) {
@@ -114,7 +115,7 @@ port_changed(void *ctx, shoal_job_t *job, bool is_urgent)
 {
     shoal_hub_t *hub = ctx;
     hub->outputs_touched = hub->outputs_touched || job->output;
-    if (is_urgent && shoal_job_is_final(job)) {
+    if (is_urgent && shoal_job_is_final(job) && !job->is_held) {
         shoal_log(hub->log, SHOAL_LOG_INFO, "JOB-ENDED",
                   "job=%" PRIu64 " state=%s shards=%" PRIu64 " records=%" PRIu64, job->number,
                   shoal_job_state_name((int)job->state), job->shards, job->records);
@@ -200,6 +201,13 @@ hook_waits(void *ctx, uint64_t number, bool is_waiting)
     }
 }
 
+static void
+hook_durable(void *ctx, uint64_t lsn)
+{
+    shoal_hub_t *hub = ctx;
+    hub->durable_lsn = lsn;
+}
+
 shoal_port_t
 shoal_hub_port(shoal_hub_t *hub)
 {
@@ -210,14 +218,14 @@ shoal_hub_port(shoal_hub_t *hub)
 shoal_output_hooks_t
 shoal_hub_hooks(shoal_hub_t *hub)
 {
-    return (shoal_output_hooks_t){
-        .ctx = hub,
-        .grant = hook_grant,
-        .piece = shoal_watch_piece,
-        .end = shoal_watch_end,
-        .failed = shoal_watch_failed,
-        .disk = hook_disk,
-        .waits = hook_waits,
-        .mended = hook_mended,
-    };
+    return (shoal_output_hooks_t){.ctx = hub,
+                                  .grant = hook_grant,
+                                  .piece = shoal_watch_piece,
+                                  .end = shoal_watch_end,
+                                  .failed = shoal_watch_failed,
+                                  .disk = hook_disk,
+                                  .waits = hook_waits,
+                                  .noted = shoal_notes_back,
+                                  .mended = hook_mended,
+                                  .durable = hook_durable};
 }

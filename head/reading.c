@@ -21,7 +21,7 @@ serve_heartbeat(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *mes
                                     hub->now_ms, status)) {
             return false;
         }
-        answer.heartbeat.ack = peer->worker->seq;
+        answer.heartbeat.ack = peer->worker->ack.open;
         shoal_hub_owe_nothing(hub, peer->worker);
     }
     (void)shoal_hub_send(hub, peer, &answer, NULL);
@@ -34,8 +34,8 @@ serve_worker(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *messag
 {
     shoal_worker_t *worker = peer->worker;
     if (message->type == SHOAL_MSG_RESULT) {
-        shoal_hub_owe(hub, worker);
         shoal_cluster_result(hub->cluster, worker, &message->result, hub->now_ms);
+        shoal_hub_owe_seq(hub, worker);
         return true;
     }
     if (message->type == SHOAL_MSG_BATCH) {

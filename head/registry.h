@@ -15,6 +15,7 @@
 #define SHOAL_HEAD_REGISTRY_H
 
 #include "head/attempt.h"
+#include "head/tide.h"
 #include "proto/base/buffer.h"
 
 #define SHOAL_WORKERS_MAX        20000 // not lost
@@ -79,7 +80,12 @@ struct shoal_worker {
     uint32_t charge;  // of its live attempts, in SHOAL_CHARGE_FULL a call
     uint32_t running; // live attempts
     shoal_attempt_t *attempts;
-    uint64_t seq;               // of the last RESULT taken
+    uint32_t number;  // of its process, for the ledger; from 1
+    uint64_t seq;     // of the last RESULT taken
+    shoal_tide_t ack; // for the caller: how far these may be acknowledged
+    bool is_gated;    // for the caller: in the list of those that wait for that
+    shoal_worker_t *gated_next;
+    shoal_worker_t *gated_prev;
     bool owes_ack;              // for the caller: seq was not told yet
     shoal_worker_t *owing_next; // for the caller: others that are owed one
     shoal_worker_t *owing_prev;

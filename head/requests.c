@@ -108,7 +108,7 @@ event_send(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_job_t *job, shoal_s
 {
     shoal_message_t message = {.type = SHOAL_MSG_EVENT};
     message.event.job = job->number;
-    message.event.state = shoal_slice_of(shoal_job_state_name((int)job->state));
+    message.event.state = shoal_slice_of(shoal_job_state_name((int)shoal_job_shown_state(job)));
     message.event.detail = detail;
     (void)shoal_hub_send(hub, peer, &message, NULL);
 }
@@ -200,15 +200,6 @@ shoal_watch_failed(void *ctx, void *peer, uint64_t job, const shoal_status_t *wh
 
 // ---- the requests; each returns false with the reason to answer with ERROR
 
-static void
-accepted_send(shoal_hub_t *hub, shoal_peer_t *peer, uint64_t request, uint64_t job)
-{
-    shoal_message_t message = {.type = SHOAL_MSG_ACCEPTED};
-    message.accepted.request = request;
-    message.accepted.job = job;
-    (void)shoal_hub_send(hub, peer, &message, NULL);
-}
-
 static bool
 serve_submit(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *message,
              shoal_slice_t payload, shoal_status_t *status)
@@ -220,8 +211,7 @@ serve_submit(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *messag
     }
     shoal_log(shoal_hub_log(hub), SHOAL_LOG_INFO, "JOB-ACCEPTED", "job=%llu name=\"%s\"",
               (unsigned long long)job->number, job->name);
-    accepted_send(hub, peer, message->submit.request, job->number);
-    return true;
+    return shoal_hub_accept(hub, peer, message->submit.request, job->number, status);
 }
 
 // The job's runs, itself the first: array of [run, job, state, records].
@@ -254,7 +244,7 @@ job_write(shoal_hub_t *hub, const shoal_job_t *job, shoal_slice_t detail, shoal_
     shoal_write_key(out, "name");
     shoal_write_text(out, job->name);
     shoal_write_key(out, "state");
-    shoal_write_text(out, shoal_job_state_name((int)job->state));
+    shoal_write_text(out, shoal_job_state_name((int)shoal_job_shown_state(job)));
     shoal_write_key(out, "seconds");
     shoal_write_float(out, (double)(to - from) / 1000.0);
     shoal_write_key(out, "shards");
@@ -514,8 +504,7 @@ serve_stop(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *message,
     char reason[257];
     (void)snprintf(reason, sizeof(reason), "%.*s", SHOAL_SLICE_ARGS(message->stop.reason));
     shoal_cluster_stop_job(shoal_hub_cluster(hub), job, reason, shoal_hub_now(hub));
-    accepted_send(hub, peer, message->stop.request, job->number);
-    return true;
+    return shoal_hub_accept(hub, peer, message->stop.request, job->number, status);
 }
 
 static bool
@@ -532,8 +521,7 @@ serve_drop_letters(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *
     if (!shoal_run_drop(job, drop->letters, status)) {
         return false;
     }
-    accepted_send(hub, peer, drop->request, job->number);
-    return true;
+    return shoal_hub_accept(hub, peer, drop->request, job->number, status);
 }
 
 static bool

@@ -215,9 +215,60 @@ shoal_run_attach(shoal_job_t *job, shoal_job_t *base, shoal_run_plan_t *plan)
     *plan = (shoal_run_plan_t){0};
     for (uint32_t i = 0; i < job->group_count; i++) {
         for (uint32_t j = 0; j < job->groups[i].count; j++) {
-            shoal_letters_find(base->letters, job->groups[i].letters[j])->taken = job->number;
+            shoal_letter_t *letter = shoal_letters_find(base->letters, job->groups[i].letters[j]);
+            if (letter) { // always, but for a run of an earlier life
+                letter->taken = job->number;
+            }
         }
     }
+}
+
+void
+shoal_run_write(const shoal_job_t *job, shoal_buffer_t *out)
+{
+    shoal_write_map(out, 2);
+    shoal_write_key(out, "retry_of");
+    shoal_write_uint(out, job->of->number);
+    shoal_write_key(out, "groups");
+    shoal_write_array(out, job->group_count);
+    for (uint32_t i = 0; i < job->group_count; i++) {
+        const shoal_run_group_t *group = &job->groups[i];
+        shoal_write_array(out, group->count + 1);
+        shoal_write_uint(out, (uint64_t)group->kind);
+        for (uint32_t j = 0; j < group->count; j++) {
+            shoal_write_uint(out, group->letters[j]);
+        }
+    }
+}
+
+bool
+shoal_run_read(shoal_slice_t submit, shoal_run_plan_t *ret_plan, shoal_status_t *status)
+{
+    shoal_slice_t value = SHOAL_SLICE_NONE;
+    shoal_run_plan_t plan = {0};
+    bool is_good = shoal_map_find(submit, "groups", &value);
+    shoal_cursor_t cursor = shoal_cursor_over(value);
+    uint32_t count = is_good ? shoal_cursor_array(&cursor) : 0;
+    plan.groups = shoal_alloc((count + 1) * sizeof(*plan.groups));
+    for (; is_good && plan.count < count; plan.count++) {
+        shoal_run_group_t *group = &plan.groups[plan.count];
+        uint32_t letters = shoal_cursor_array(&cursor);
+        uint64_t kind = shoal_cursor_uint(&cursor);
+        is_good = !cursor.is_bad && letters > 1 && kind <= SHOAL_LETTER_SHARD;
+        if (is_good) {
+            group->kind = (shoal_letter_kind_t)kind;
+            group->letters = shoal_alloc(letters * sizeof(*group->letters));
+            while (group->count < letters - 1) {
+                group->letters[group->count++] = shoal_cursor_uint(&cursor);
+            }
+        }
+    }
+    if (!is_good || !shoal_cursor_is_done(&cursor)) {
+        shoal_run_plan_fini(&plan);
+        return shoal_fail(status, SHOAL_IO, "its letters are malformed");
+    }
+    *ret_plan = plan;
+    return true;
 }
 
 // ---- the letters of a shard
@@ -266,6 +317,35 @@ shoal_run_settle(shoal_job_t *job, uint32_t shard)
         if (letter && letter->taken == job->number) { // one that failed again is let go already
             shoal_letters_remove(job->of->letters, letter->number);
         }
+    }
+}
+
+static bool
+has_failed_again(const shoal_job_t *job, const shoal_letter_t *letter)
+{
+    return shoal_letter_number(shoal_letter_part(letter, "run")) == job->run;
+}
+
+void
+shoal_run_resettle(shoal_job_t *job, uint32_t shard)
+{
+    shoal_letter_t *letter;
+    for (uint64_t from = 0; (letter = shoal_run_next_letter(job, shard, from)) != NULL;) {
+        from = letter->number + 1;
+        if (letter->taken == job->number && !has_failed_again(job, letter)) {
+            shoal_letters_remove(job->of->letters, letter->number);
+        }
+    }
+}
+
+void
+shoal_run_restore(shoal_job_t *job)
+{
+    shoal_letter_t *letter;
+    for (uint64_t from = 0; (letter = shoal_letters_next(job->of->letters, from)) != NULL;) {
+        from = letter->number + 1;
+        letter->taken =
+            letter->taken == job->number && has_failed_again(job, letter) ? 0 : letter->taken;
     }
 }
 

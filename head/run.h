@@ -46,6 +46,13 @@ void shoal_run_plan_fini(shoal_run_plan_t *plan);
 // Makes `job`, which is new, the next run of `base`. Takes the plan.
 void shoal_run_attach(shoal_job_t *job, shoal_job_t *base, shoal_run_plan_t *plan);
 
+// Appends the run as the journal keeps it, as SUBMIT's payload would be with its plan; and reads the
+// plan back.
+//   SHOAL_IO  malformed
+void shoal_run_write(const shoal_job_t *job, shoal_buffer_t *out);
+SHOAL_MUST_CHECK bool shoal_run_read(shoal_slice_t submit, shoal_run_plan_t *ret_plan,
+                                     shoal_status_t *status);
+
 // The check is done: makes the run's shards.
 //   SHOAL_LIMIT  they do not fit
 SHOAL_MUST_CHECK bool shoal_run_open(shoal_job_t *job, shoal_status_t *status);
@@ -61,6 +68,11 @@ shoal_letter_t *shoal_run_letter(const shoal_job_t *job, uint32_t shard, uint64_
 
 // The shard is done: its letters that have not come again are gone.
 void shoal_run_settle(shoal_job_t *job, uint32_t shard);
+
+// The same when the log is replayed: letters that the journal knows to have failed in this run have
+// come again. _restore: at the end of the log these are free for other runs.
+void shoal_run_resettle(shoal_job_t *job, uint32_t shard);
+void shoal_run_restore(shoal_job_t *job);
 
 // The run is over: other runs may have its letters.
 void shoal_run_release(shoal_job_t *job);

@@ -118,7 +118,7 @@ heap_remove(heap_t *heap, shoal_job_t *job)
 static bool
 is_runnable(const shoal_job_t *job)
 {
-    if (shoal_job_is_final(job) || job->is_stopping || job->needs_disk ||
+    if (shoal_job_is_final(job) || job->is_stopping || job->is_held || job->needs_disk ||
         shoal_backlog_count(job->backlog, SHOAL_SHARD_READY) == 0) {
         return false;
     }

@@ -28,6 +28,7 @@ struct shoal_scribe {
     shoal_spool_t *spool;
     shoal_journal_t *journal; // NULL: none
     uint64_t sync_delay_ms;
+    shoal_vault_t *vault;
     shoal_crash_t *crash;
     shoal_errands_t notes;   // of this group, not committed yet
     shoal_errands_t done;    // to be reported
@@ -287,6 +288,7 @@ write_note(shoal_scribe_t *scribe, const shoal_errand_t **at)
         return shoal_journal_letters_drop(scribe->journal, job, note->first, note->last, status);
     case SHOAL_JOURNAL_NOTE_ENTRIES:
     case SHOAL_JOURNAL_NOTE_MARK:
+    case SHOAL_JOURNAL_NOTE_SEAL:
     default: return true;
     }
 }
@@ -318,12 +320,26 @@ sync_spool(shoal_scribe_t *scribe)
     return true;
 }
 
+// Secrets are in the vault before the journal knows their job; what is sealed twice is the same.
+static bool
+seal(shoal_scribe_t *scribe, const shoal_errands_t *notes)
+{
+    for (const shoal_errand_t *it = notes->first; it && scribe->vault; it = it->next) {
+        const shoal_journal_note_t *note = note_of(it);
+        if (note->kind == SHOAL_JOURNAL_NOTE_SEAL &&
+            !shoal_vault_put(scribe->vault, it->job, note->bytes, &scribe->trouble)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 // One transaction for the notes, and for how long the segments are.
 static bool
 transact(shoal_scribe_t *scribe, const shoal_errands_t *notes)
 {
     shoal_journal_t *journal = scribe->journal;
-    bool done = shoal_journal_begin(journal, &scribe->trouble);
+    bool done = seal(scribe, notes) && shoal_journal_begin(journal, &scribe->trouble);
     shoal_crash_here(scribe->crash, SHOAL_CRASH_COMMIT_BEGUN);
     // Before the notes: one of them may forget the job.
     done = done && shoal_spool_record(scribe->spool, &scribe->trouble);
@@ -347,6 +363,9 @@ forget_files(shoal_scribe_t *scribe, uint64_t job)
 {
     shoal_crash_here(scribe->crash, SHOAL_CRASH_FORGET_BEFORE);
     shoal_spool_forget(scribe->spool, job);
+    if (scribe->vault) {
+        shoal_vault_drop(scribe->vault, job);
+    }
     shoal_crash_here(scribe->crash, SHOAL_CRASH_FORGET_AFTER);
     drop_stalled(scribe, job);
 }
@@ -526,6 +545,7 @@ shoal_scribe_start(const shoal_scribe_config_t *config, shoal_scribe_t **ret_scr
     scribe->journal = config->spool.journal;
     scribe->sync_delay_ms = config->sync_delay_ms;
     scribe->crash = config->crash;
+    scribe->vault = config->vault;
     bool done = shoal_spool_open(&config->spool, &scribe->spool, status) &&
                 shoal_queue_new(SHOAL_SCRIBE_LISTS_MAX, NULL, &scribe->lists, status) &&
                 shoal_queue_new(SHOAL_SCRIBE_LISTS_MAX, NULL, &scribe->reports, status);

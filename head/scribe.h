@@ -26,6 +26,7 @@
 #include "head/crash.h"
 #include "head/journal.h"
 #include "head/spool.h"
+#include "head/vault.h"
 #include "proto/base/buffer.h"
 
 #define SHOAL_SCRIBE_LISTS_MAX 64      // lists, and reports, under way at once
@@ -62,6 +63,7 @@ typedef enum shoal_journal_note_kind {
     SHOAL_JOURNAL_NOTE_LETTER,       // first: its number; bytes: its body
     SHOAL_JOURNAL_NOTE_LETTERS_DROP, // first, last: their numbers
     SHOAL_JOURNAL_NOTE_MARK,         // lsn
+    SHOAL_JOURNAL_NOTE_SEAL,         // bytes: the job's secrets, for the vault; before JOB_OPEN
 } shoal_journal_note_kind_t;
 
 // What the slices point to stays as it is until the errand is back. Without a journal notes come back
@@ -110,6 +112,7 @@ typedef struct shoal_scribe_config {
     shoal_spool_config_t spool; // with the journal, which is the scribe's from the first list on
     uint64_t sync_delay_ms;     // for tests: each sync takes that much longer
     shoal_crash_t *crash;       // for tests; NULL: none
+    shoal_vault_t *vault;       // borrowed, the scribe's from the first list on; NULL: none
 } shoal_scribe_config_t;
 
 // Opens the spool and starts the thread.

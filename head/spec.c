@@ -5,6 +5,7 @@
 #include "head/job.h"
 #include "head/registry.h"
 #include "proto/record/cursor.h"
+#include "proto/record/writer.h"
 
 #define BACKOFF_FACTOR_MAX 100.0
 
@@ -159,4 +160,24 @@ shoal_spec_read(shoal_slice_t payload, shoal_spec_t *ret_spec, shoal_status_t *s
     }
     *ret_spec = spec;
     return true;
+}
+
+bool
+shoal_spec_strip(shoal_slice_t payload, shoal_buffer_t *out)
+{
+    shoal_cursor_t cursor = shoal_cursor_over(payload);
+    uint32_t pairs = shoal_cursor_map(&cursor);
+    uint32_t kept = 0;
+    size_t mark = shoal_write_map_later(out);
+    for (uint32_t i = 0; i < pairs && !cursor.is_bad; i++) {
+        shoal_slice_t key = shoal_cursor_str(&cursor);
+        shoal_slice_t value = shoal_cursor_value(&cursor);
+        if (!cursor.is_bad && !shoal_slice_is(key, "args")) {
+            shoal_write_str(out, key);
+            shoal_write_raw(out, value);
+            kept++;
+        }
+    }
+    shoal_write_count_now(out, mark, kept);
+    return shoal_cursor_is_done(&cursor);
 }

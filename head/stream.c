@@ -9,16 +9,27 @@
 
 // ---- streams
 
-// Grants what is not collected again, a part of the credit at a time.
+// Grants what is not collected again, a part of the credit at a time; nothing while the ledger is
+// behind, which gets all that discover streams.
 static void
 stream_grant(shoal_cluster_t *cluster, shoal_attempt_t *attempt, size_t bytes)
 {
     attempt->ungranted += (uint32_t)bytes;
-    if (attempt->ungranted >= SHOAL_STREAM_CREDIT / 4) {
+    if (attempt->ungranted >= SHOAL_STREAM_CREDIT / 4 && !cluster->is_behind) {
         const shoal_port_t *port = &cluster->config.port;
         port->grant(port->ctx, attempt->worker, attempt->call, attempt->number, attempt->ungranted);
         attempt->credit += attempt->ungranted;
         attempt->ungranted = 0;
+    }
+}
+
+void
+shoal_cluster_grant_again(shoal_cluster_t *cluster)
+{
+    for (shoal_job_t *job = cluster->first; job; job = job->next) {
+        for (shoal_attempt_t *attempt = job->attempts; attempt; attempt = attempt->job_next) {
+            stream_grant(cluster, attempt, 0);
+        }
     }
 }
 
@@ -47,6 +58,9 @@ items_take(shoal_cluster_t *cluster, shoal_attempt_t *attempt, zmq_msg_t *payloa
     shoal_status_t why = SHOAL_STATUS_INIT;
     shoal_slice_t items = {zmq_msg_data(payload), zmq_msg_size(payload)};
     if (job->spec.plan_only || !job->is_limited) {
+        shoal_entry_t entry = {
+            .kind = SHOAL_ENTRY_ITEMS, .attempt = attempt->number, .bytes = items};
+        shoal_ledger_add(cluster->ledger, &job->page, &entry);
         if (!shoal_job_take_items(job, items, &why)) {
             why.error_class = SHOAL_FATAL;
             shoal_worker_t *worker = attempt->worker;
@@ -145,7 +159,6 @@ attempt_done(shoal_cluster_t *cluster, shoal_attempt_t *attempt, const shoal_msg
 {
     shoal_job_t *job = attempt->job;
     uint32_t index = attempt->shard;
-    const shoal_shard_t *shard = shoal_backlog_at(job->backlog, index);
     shoal_status_t why = SHOAL_STATUS_INIT;
     if (attempt->is_torn || result->batches != attempt->batches ||
         result->records != attempt->records) {
@@ -154,7 +167,10 @@ attempt_done(shoal_cluster_t *cluster, shoal_attempt_t *attempt, const shoal_msg
                          (unsigned long long)result->batches, (unsigned long long)result->records,
                          (unsigned long long)attempt->batches,
                          (unsigned long long)attempt->records);
-        shoal_cluster_fail(cluster, attempt, SHOAL_END_FAILED, &why, now_ms);
+        // What an attempt had sent before the head was started again is gone, and not its fault.
+        shoal_cluster_fail(cluster, attempt,
+                           attempt->is_recovered ? SHOAL_END_RETURNED : SHOAL_END_FAILED, &why,
+                           now_ms);
         return;
     }
     if (!shoal_mail_check(job, attempt, &why)) {
@@ -165,20 +181,20 @@ attempt_done(shoal_cluster_t *cluster, shoal_attempt_t *attempt, const shoal_msg
         }
         return;
     }
-    bool delivers = shard->stage == SHOAL_STAGE_PREPARE || shard->stage == SHOAL_STAGE_MAP ||
-                    shard->stage == SHOAL_STAGE_LINK;
-    uint64_t before = job->books.successful;
-    if (!shoal_books_take(&job->books, result->detail, delivers ? result->records : 0,
-                          attempt->worker->id, &why)) {
+    if (!shoal_job_take_result(job, index, result->detail, result->records, attempt->worker->id,
+                               &why)) {
         shoal_cluster_fail(cluster, attempt, SHOAL_END_FAILED, &why, now_ms);
         return;
     }
-    if (shard->stage == SHOAL_STAGE_MAP) {
-        job->map_records += job->books.successful - before;
-    }
-    job->records = job->books.successful;
+    shoal_entry_t entry = {.kind = SHOAL_ENTRY_DONE,
+                           .shard = index,
+                           .attempt = attempt->number,
+                           .batches = attempt->draft ? shoal_draft_batches(attempt->draft) : 0,
+                           .records = result->records,
+                           .bytes = result->detail};
+    shoal_ledger_add(cluster->ledger, &job->page, &entry);
     if (attempt->draft) {
-        (void)shoal_draft_commit(&attempt->draft);
+        (void)shoal_draft_commit(&attempt->draft, shoal_ledger_lsn(cluster->ledger));
     }
     shoal_mail_commit(job, attempt, shoal_cluster_wall(cluster, now_ms));
     shoal_cluster_unlink(cluster, attempt);

@@ -192,9 +192,9 @@ send_next(shoal_subscription_t *subscription, bool *ret_is_idle)
     shoal_output_t *output = subscription->output;
     const shoal_output_hooks_t *hooks = &output->outputs->hooks;
     *ret_is_idle = false;
-    if (subscription->commit > output->commits) {
+    if (subscription->commit > output->gate.open) {
         *ret_is_idle = true;
-        if (!output->is_finished) {
+        if (!output->is_finished || output->finish_lsn > output->outputs->durable_lsn) {
             return SHOAL_SENT;
         }
         shoal_sent_t sent =

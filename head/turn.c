@@ -49,12 +49,6 @@ call_method(const shoal_job_t *job, uint32_t index)
                : shoal_stage_name(shoal_backlog_at(job->backlog, index)->stage);
 }
 
-static bool
-is_collected(const shoal_job_t *job, const shoal_shard_t *shard)
-{
-    return job->output && shard->stage >= SHOAL_STAGE_PREPARE && shard->stage <= SHOAL_STAGE_LINK;
-}
-
 // The attempt could not be sent: its worker is cut off, or reads nothing.
 static void
 attempt_take_back(shoal_cluster_t *cluster, shoal_attempt_t *attempt, shoal_port_sent_t sent,
@@ -72,6 +66,49 @@ attempt_take_back(shoal_cluster_t *cluster, shoal_attempt_t *attempt, shoal_port
     }
 }
 
+static uint32_t
+number_next(const shoal_job_t *job, const shoal_shard_t *shard)
+{
+    return (shard->attempt > job->attempt_base ? shard->attempt : job->attempt_base) + 1;
+}
+
+// Makes the attempt the live one of its shard and puts it among those of its job.
+static void
+attempt_link(shoal_job_t *job, uint32_t index, shoal_attempt_t *attempt)
+{
+    shoal_shard_t *shard = shoal_backlog_at(job->backlog, index);
+    shard->live = attempt->index;
+    attempt->job = job;
+    attempt->call = shoal_call_number(job->number, index);
+    attempt->number = shard->attempt;
+    attempt->shard = index;
+    attempt->is_alone = shard->crashes >= SHOAL_CRASHES_MAX; // nobody else pays if it crashes
+    attempt->job_next = job->attempts;
+    if (job->attempts) {
+        job->attempts->job_prev = attempt;
+    }
+    job->attempts = attempt;
+    job->running++;
+    job->running_charge += attempt->charge;
+}
+
+// Tells the ledger who has it now; with its first attempt the job begins.
+static void
+start_note(shoal_cluster_t *cluster, shoal_attempt_t *attempt, uint64_t now_ms)
+{
+    shoal_job_t *job = attempt->job;
+    const shoal_worker_t *worker = attempt->worker;
+    if (job->state == SHOAL_JOB_PENDING) {
+        job->state = SHOAL_JOB_RUNNING;
+        job->started_ms = now_ms;
+        shoal_entry_t begun = {.kind = SHOAL_ENTRY_BEGUN, .at_ms = now_ms};
+        shoal_ledger_add(cluster->ledger, &job->page, &begun);
+        shoal_cluster_changed(cluster, job, true);
+    }
+    shoal_ledger_worker_t who = {worker->number, worker->incarnation, worker->id, worker->name};
+    shoal_ledger_start(cluster->ledger, &job->page, attempt->shard, attempt->number, &who);
+}
+
 void
 shoal_cluster_start(shoal_cluster_t *cluster, const shoal_choice_t *choice, uint64_t now_ms)
 {
@@ -80,10 +117,11 @@ shoal_cluster_start(shoal_cluster_t *cluster, const shoal_choice_t *choice, uint
     uint32_t credit =
         shard->stage == SHOAL_STAGE_DISCOVER ? SHOAL_DISCOVER_CREDIT : SHOAL_STREAM_CREDIT;
     uint64_t call = shoal_call_number(job->number, choice->shard);
+    uint32_t number = number_next(job, shard);
     shoal_draft_t *draft = NULL;
     shoal_attempt_t *attempt = shoal_attempt_begin(cluster->attempts, now_ms);
-    if (attempt && is_collected(job, shard)) {
-        draft = shoal_draft_new(job->output, call, shard->attempt + 1, attempt, &credit);
+    if (attempt && shoal_job_collects(job, shard)) {
+        draft = shoal_draft_new(job->output, call, number, attempt, &credit);
         if (!draft) {
             shoal_attempt_end(cluster->attempts, attempt);
             attempt = NULL;
@@ -98,33 +136,17 @@ shoal_cluster_start(shoal_cluster_t *cluster, const shoal_choice_t *choice, uint
         shoal_cluster_changed(cluster, job, false);
         return;
     }
-    shard->attempt++;
-    shard->live = attempt->index;
-    attempt->job = job;
-    attempt->call = call;
-    attempt->number = shard->attempt;
-    attempt->shard = choice->shard;
+    shard->attempt = number;
     attempt->charge = choice->charge;
-    attempt->is_alone = shard->crashes >= SHOAL_CRASHES_MAX; // nobody else pays if it crashes
     attempt->draft = draft;
     attempt->credit = credit;
-    attempt->job_next = job->attempts;
-    if (job->attempts) {
-        job->attempts->job_prev = attempt;
-    }
-    job->attempts = attempt;
-    job->running++;
-    job->running_charge += attempt->charge;
+    attempt_link(job, choice->shard, attempt);
     if (job->running == 1) { // it waits for nothing any more
         shoal_cluster_changed(cluster, job, false);
     }
     shoal_worker_add_attempt(cluster->registry, choice->worker, attempt);
     shoal_scheduler_update(cluster->scheduler, job);
-    if (job->state == SHOAL_JOB_PENDING) {
-        job->state = SHOAL_JOB_RUNNING;
-        job->started_ms = now_ms;
-        shoal_cluster_changed(cluster, job, true);
-    }
+    start_note(cluster, attempt, now_ms);
     cluster->counts.calls++;
     const shoal_port_t *port = &cluster->config.port;
     uint64_t limit = shard->stage == SHOAL_STAGE_MAP ? shoal_job_records_left(job) : 0;
@@ -136,10 +158,76 @@ shoal_cluster_start(shoal_cluster_t *cluster, const shoal_choice_t *choice, uint
     }
 }
 
+// An attempt that cannot be made live again ends uncounted.
+static void
+attempt_give_back(shoal_cluster_t *cluster, shoal_job_t *job, uint32_t index, uint64_t now_ms)
+{
+    shoal_status_t why = SHOAL_STATUS_INIT;
+    (void)shoal_fail(&why, SHOAL_UNAVAILABLE, "the head was started again");
+    shoal_entry_t entry = {.kind = SHOAL_ENTRY_FAILED,
+                           .shard = index,
+                           .attempt = shoal_backlog_at(job->backlog, index)->attempt,
+                           .end = SHOAL_END_RETURNED,
+                           .error_class = (uint64_t)why.error_class,
+                           .code = (uint64_t)why.code,
+                           .text = shoal_slice_of(why.text),
+                           .at_ms = now_ms};
+    shoal_ledger_add(cluster->ledger, &job->page, &entry);
+    (void)shoal_job_shard_failed(job, index, SHOAL_END_RETURNED, &why, "", 0);
+}
+
+bool
+shoal_cluster_recover(shoal_cluster_t *cluster, shoal_job_t *job, uint32_t index,
+                      shoal_worker_t *worker, uint64_t now_ms)
+{
+    const shoal_shard_t *shard = shoal_backlog_at(job->backlog, index);
+    shoal_attempt_t *attempt = worker ? shoal_attempt_begin(cluster->attempts, now_ms) : NULL;
+    if (!attempt) {
+        attempt_give_back(cluster, job, index, now_ms);
+        return false;
+    }
+    bool is_small = shard->cost_us > 0 && shard->cost_us <= SHOAL_SMALL_COST_US;
+    attempt->charge = is_small ? 1 : SHOAL_CHARGE_FULL;
+    attempt->is_recovered = true;
+    attempt->credit =
+        shard->stage == SHOAL_STAGE_DISCOVER ? SHOAL_DISCOVER_CREDIT : SHOAL_STREAM_CREDIT;
+    attempt_link(job, index, attempt);
+    if (shoal_job_collects(job, shard)) {
+        attempt->draft = shoal_draft_restore(job->output, attempt->call, attempt->number, attempt);
+    }
+    shoal_worker_add_attempt(cluster->registry, worker, attempt);
+    return true;
+}
+
+// The ledger may have fallen behind, or caught up. True: nothing may be started.
+static bool
+behind_update(shoal_cluster_t *cluster)
+{
+    bool is_behind = shoal_ledger_is_behind(cluster->ledger);
+    if (is_behind == cluster->is_behind) {
+        return is_behind;
+    }
+    cluster->is_behind = is_behind;
+    if (!is_behind) {
+        shoal_cluster_grant_again(cluster);
+    }
+    for (shoal_job_t *job = cluster->first; job; job = job->next) {
+        if (is_behind && !shoal_job_is_final(job) && !job->needs_disk) {
+            job->needs_disk = true;
+            cluster->disk_waiters++;
+            shoal_cluster_changed(cluster, job, false);
+        }
+    }
+    return is_behind;
+}
+
 void
 shoal_cluster_dispatch(shoal_cluster_t *cluster, uint64_t now_ms)
 {
     shoal_choice_t choice;
+    if (behind_update(cluster)) {
+        return;
+    }
     if (cluster->alone_count > 0) {
         shoal_cluster_run_alone(cluster, now_ms);
     }
@@ -195,7 +283,7 @@ shoal_cluster_run(shoal_cluster_t *cluster, uint64_t now_ms)
 void
 shoal_cluster_disk(shoal_cluster_t *cluster)
 {
-    if (cluster->disk_waiters == 0) {
+    if (behind_update(cluster) || cluster->disk_waiters == 0) {
         return;
     }
     for (shoal_job_t *job = cluster->first; job; job = job->next) {

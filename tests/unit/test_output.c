@@ -195,7 +195,7 @@ commit_one(shoal_output_t *output, const char *text, size_t size)
 {
     shoal_draft_t *draft = draft_of(output, &(owner_t){0});
     append(draft, text, size);
-    (void)shoal_draft_commit(&draft);
+    (void)shoal_draft_commit(&draft, 0);
 }
 
 static const char *
@@ -222,7 +222,7 @@ an_attempts_batches_are_visible_all_or_none(void)
     CHECK(shoal_draft_batches(kept) == 2 && shoal_draft_records(kept) == 2);
 
     shoal_draft_destroy(&lost);
-    CHECK(shoal_draft_commit(&kept) == 1 && kept == NULL);
+    CHECK(shoal_draft_commit(&kept, 0) == 1 && kept == NULL);
     RUN_UNTIL(&bed, bed.peers[0].pieces == 2);
     assert_string_equal(log_of(&bed.peers[0]), "1.0 one|1.1! two|");
     CHECK(shoal_output_bytes(output) == 6);
@@ -243,7 +243,7 @@ a_draft_may_end_while_its_batches_are_on_their_way(void)
     append(lost, "never", 5);
     append(kept, "kept", 4);
     shoal_draft_destroy(&lost);
-    (void)shoal_draft_commit(&kept);
+    (void)shoal_draft_commit(&kept, 0);
     RUN_UNTIL(&bed, is_settled(&bed) && bed.peers[0].pieces == 1);
     RUN_UNTIL(&bed, shoal_outputs_info(bed.outputs).memory_bytes == 0);
     assert_string_equal(log_of(&bed.peers[0]), "1.0! kept|");
@@ -259,12 +259,12 @@ a_commit_without_batches_is_one_empty_piece(void)
     setup(&bed, 0, 0);
     shoal_output_t *output = shoal_output_new(bed.outputs, 1, true);
     shoal_draft_t *draft = draft_of(output, NULL);
-    CHECK(shoal_draft_commit(&draft) == 1);
+    CHECK(shoal_draft_commit(&draft, 0) == 1);
     commit_one(output, "two", 3);
     draft = draft_of(output, NULL);
-    CHECK(shoal_draft_commit(&draft) == 3);
+    CHECK(shoal_draft_commit(&draft, 0) == 3);
     (void)shoal_output_subscribe(output, &bed.peers[0], 0, 100);
-    shoal_output_finish(output);
+    shoal_output_finish(output, 0);
     RUN_UNTIL(&bed, strstr(log_of(&bed.peers[0]), "END") != NULL);
     assert_string_equal(log_of(&bed.peers[0]), "1.0! |2.0! two|3.0! |END 3");
     shoal_output_destroy(&output);
@@ -287,7 +287,7 @@ a_client_goes_on_from_any_commit_as_often_as_it_likes(void)
     RUN_UNTIL(&bed, bed.peers[1].pieces == 2 && is_settled(&bed));
     commit_one(output, "four", 4);
     commit_one(output, "five", 4);
-    shoal_output_finish(output);
+    shoal_output_finish(output, 0);
     RUN_UNTIL(&bed, strstr(log_of(&bed.peers[2]), "END") && strstr(log_of(&bed.peers[1]), "END"));
     assert_string_equal(log_of(&bed.peers[0]),
                         "1.0! one|2.0! two|3.0! three|4.0! four|5.0! five|END 5");
@@ -352,7 +352,7 @@ one_turn_is_bounded_and_the_next_goes_on(void)
     shoal_output_t *output = shoal_output_new(bed.outputs, 1, true);
     for (unsigned i = 0; i < 3 * SHOAL_OUTPUT_PUMP_MAX; i++) {
         shoal_draft_t *draft = draft_of(output, NULL);
-        (void)shoal_draft_commit(&draft);
+        (void)shoal_draft_commit(&draft, 0);
     }
     (void)shoal_output_subscribe(output, &bed.peers[0], 1, 1);
     CHECK(shoal_outputs_run(bed.outputs, 50) == 50);
@@ -408,7 +408,7 @@ a_small_job_touches_no_disk(void)
     append(draft, "two", 65536);
     (void)shoal_outputs_run(bed.outputs, 0);
     CHECK(owner.bytes == 2 * 65536ULL); // without waiting for the disk
-    (void)shoal_draft_commit(&draft);
+    (void)shoal_draft_commit(&draft, 0);
     (void)shoal_outputs_run(bed.outputs, 0);
     CHECK(bed.peers[0].pieces == 2);
     (void)shoal_output_subscribe(output, &bed.peers[1], 1, 1000000); // once more, from memory
@@ -538,7 +538,7 @@ a_full_spool_stops_grants_but_one_attempt_goes_on(void)
     shoal_draft_destroy(&loser);
     RUN_UNTIL(&bed, shoal_draft_credit(elder) > 0);
     append(elder, "last", 65536);
-    CHECK(shoal_draft_commit(&elder) == 1);
+    CHECK(shoal_draft_commit(&elder, 0) == 1);
     RUN_UNTIL(&bed, is_settled(&bed));
     shoal_output_destroy(&output);
     RUN_UNTIL(&bed, shoal_outputs_info(bed.outputs).spool_bytes == 0);
@@ -571,7 +571,7 @@ a_disk_that_takes_nothing_is_told_and_recovers(void)
     CHECK(shoal_output_is_waiting(other));
     RUN_UNTIL(&bed, bed.is_waiting[1] && bed.is_waiting[2]);
 
-    (void)shoal_draft_commit(&draft); // visible at once, though half of it is in memory only
+    (void)shoal_draft_commit(&draft, 0); // visible at once, though half of it is in memory only
     (void)shoal_output_subscribe(full, &bed.peers[0], 1, 1000000);
     RUN_UNTIL(&bed, bed.peers[0].pieces == 2);
     atomic_store(&full_spool_room, INT64_MAX);
@@ -620,7 +620,7 @@ a_job_that_collects_nothing_counts_only(void)
     CHECK(shoal_outputs_info(bed.outputs).memory_bytes == 0);
     RUN_UNTIL(&bed, owner.bytes == 100000);
     CHECK(shoal_draft_batches(draft) == 1);
-    CHECK(shoal_draft_commit(&draft) == 1);
+    CHECK(shoal_draft_commit(&draft, 0) == 1);
     CHECK(folder_count(&bed.folder) == 1 && shoal_output_bytes(output) == 0); // the lock
     shoal_output_destroy(&output);
     teardown(&bed);
@@ -640,7 +640,7 @@ the_outputs_may_go_while_the_disk_is_at_work(void)
             (void)shoal_outputs_run(bed.outputs, 0);
         }
     }
-    (void)shoal_draft_commit(&draft);
+    (void)shoal_draft_commit(&draft, 0);
     (void)shoal_outputs_run(bed.outputs, 0);
     shoal_output_destroy(&output);
     teardown(&bed);
@@ -673,7 +673,7 @@ random_attempts_come_out_once_and_whole(void)
             }
         }
         if (is_kept) {
-            (void)shoal_draft_commit(&draft);
+            (void)shoal_draft_commit(&draft, 0);
         } else {
             shoal_draft_destroy(&draft);
         }
@@ -681,7 +681,7 @@ random_attempts_come_out_once_and_whole(void)
             turn(&bed);
         }
     }
-    shoal_output_finish(output);
+    shoal_output_finish(output, 0);
     (void)shoal_output_subscribe(output, &bed.peers[1], 1, 1U << 30);
     RUN_UNTIL(&bed, strstr(log_of(&bed.peers[0]), "END") && strstr(log_of(&bed.peers[1]), "END"));
     assert_string_equal(log_of(&bed.peers[0]), log_of(&bed.peers[1]));

@@ -167,7 +167,7 @@ commit(shoal_job_t *job, size_t bytes)
         (void)zmq_msg_close(&payload);
         bytes -= part;
     }
-    (void)shoal_draft_commit(&draft);
+    (void)shoal_draft_commit(&draft, 0);
 }
 
 static uint64_t

@@ -5,6 +5,7 @@ import time
 import unittest
 
 from case import SLOWER, WireTest, shard
+from programs import wait_until
 from shoal_wire import (CANCELLED, CONFIG, FAILED, PROTOCOL, RETURNED, TRANSIENT, Late)
 
 
@@ -30,10 +31,11 @@ class Liveness(CallsTest):
         worker, client = self.worker(), self.client()
         job = self.submitted(client)
         worker.start_job([])
-        for _ in range(3):
+
+        def is_settled():
             worker.heartbeat()
-        beats = [worker.expect("HEARTBEAT") for _ in range(3)]
-        self.assertEqual(beats[-1].ack, worker.seq)
+            return worker.expect("HEARTBEAT").ack == worker.seq
+        wait_until(is_settled)  # once both results are durable
         self.assertEqual(self.finish(worker, client, job).state, "SUCCEEDED")
 
     #
