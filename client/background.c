@@ -19,10 +19,13 @@
 
 #include "client/child.h"
 #include "client/commands.h"
+#include "client/keyring.h"
 #include "client/rundir.h"
 #include "client/statedir.h"
 #include "client/summary.h"
+#include "proto/base/private.h"
 #include "proto/record/cursor.h"
+#include "proto/wire/endpoint.h"
 
 #define READY_MS  10000
 #define POLL_MS   20
@@ -36,6 +39,7 @@ typedef struct background {
     const char *state_option; // " --state " where it was given, or ""
     int lock_fd;
     int log_fd;
+    int stdin_fd; // what the process reads; 0: nothing
     pid_t pid;
 } background_t;
 
@@ -79,6 +83,7 @@ background_start(background_t *it, const char *program, const char *const *argum
         .lifeline_fd = -1,
         .ready_fd = ready_fd,
         .lock_fd = it->lock_fd,
+        .stdin_fd = it->stdin_fd,
         .stdout_fd = it->log_fd,
         .stderr_fd = it->log_fd,
         .is_daemon = true,
@@ -158,9 +163,9 @@ endpoint_note(const background_t *it, const char *endpoint, shoal_status_t *stat
            shoal_fail_errno(status, errno, "cannot write %s", it->pid_path);
 }
 
-// Waits for the line with the endpoint.
+// Waits for a line that the process writes when it is ready.
 static bool
-wait_ready(background_t *it, int fd, char *endpoint, size_t size, shoal_status_t *status)
+wait_ready(background_t *it, int fd, char *line, size_t size, shoal_status_t *status)
 {
     uint64_t deadline = shoal_clock_ms() + READY_MS;
     size_t len = 0;
@@ -168,16 +173,16 @@ wait_ready(background_t *it, int fd, char *endpoint, size_t size, shoal_status_t
         uint64_t now = shoal_clock_ms();
         struct pollfd item = {.fd = fd, .events = POLLIN};
         if (now >= deadline) {
-            return shoal_fail(status, SHOAL_TIMEOUT, "the head is not ready after %d s; see %s",
-                              READY_MS / 1000, it->log_path);
+            return shoal_fail(status, SHOAL_TIMEOUT, "the %.*s is not ready after %d s; see %s",
+                              (int)strcspn(it->name, "-"), it->name, READY_MS / 1000, it->log_path);
         }
         if (poll(&item, 1, (int)(deadline - now)) <= 0) {
             continue;
         }
-        ssize_t got = read(fd, endpoint + len, size - 1 - len);
+        ssize_t got = read(fd, line + len, size - 1 - len);
         len += got > 0 ? (size_t)got : 0;
-        endpoint[len] = '\0';
-        char *end = strchr(endpoint, '\n');
+        line[len] = '\0';
+        char *end = strchr(line, '\n');
         if (end) {
             *end = '\0';
             return true;
@@ -185,28 +190,52 @@ wait_ready(background_t *it, int fd, char *endpoint, size_t size, shoal_status_t
         if (got <= 0 || len == size - 1) {
             (void)waitid(P_PID, (id_t)it->pid, NULL, WEXITED | WNOWAIT);
             return !has_died(it, status) &&
-                   shoal_fail(status, SHOAL_UNAVAILABLE, "the head did not start; see %s",
-                              it->log_path);
+                   shoal_fail(status, SHOAL_UNAVAILABLE, "the %.*s did not start; see %s",
+                              (int)strcspn(it->name, "-"), it->name, it->log_path);
         }
     }
+}
+
+static void
+tell_head(const background_t *it, const char *endpoint, bool is_default)
+{
+    const char *state = it->state_option[0] ? it->state : "";
+    (void)printf("head: process %ld listens at %s\n  log    %s\n  worker shoal start --address "
+                 "%s\n  job    shoal ingest -c FILE --head %s\n  look   shoal status%s%s\n"
+                 "  end    shoal stop%s%s\n",
+                 (long)it->pid, endpoint, it->log_path, endpoint, endpoint,
+                 is_default ? "" : " --head ", is_default ? "" : endpoint, it->state_option, state);
+}
+
+static void
+tell_tcp_head(const background_t *it, const char *endpoint, const char *keys)
+{
+    const char *state = it->state_option[0] ? it->state : "";
+    (void)printf("head: process %ld listens at %s\n  log    %s\n"
+                 "  worker copy %s/" SHOAL_KEYS_WORKER " to its host, and there:\n"
+                 "         shoal start --join-file " SHOAL_KEYS_WORKER "\n"
+                 "  client copy %s/" SHOAL_KEYS_CLIENT " to its host, and there:\n"
+                 "         shoal ingest -c FILE --join-file " SHOAL_KEYS_CLIENT "\n"
+                 "  others shoal key new --role ROLE --name NAME%s%s\n"
+                 "  end    shoal stop%s%s\n",
+                 (long)it->pid, endpoint, it->log_path, keys, keys, it->state_option, state,
+                 it->state_option, state);
 }
 
 static bool
 start_head(const shoal_arguments_t *arguments, background_t *it, shoal_status_t *status)
 {
     char endpoint[SHOAL_ENDPOINT_MAX];
+    char keys[PATH_MAX];
     const char *given = shoal_arguments_text(arguments, "listen");
-    if (given && strncmp(given, "tcp://", 6) == 0) {
-        return shoal_fail(status, SHOAL_INVALID,
-                          "cannot listen at %.200s: TCP needs keys, which come with the next "
-                          "version; use ipc:///PATH",
-                          given);
-    }
+    const char *advertised = shoal_arguments_text(arguments, "advertise");
+    bool is_tcp = given && shoal_endpoint_is_tcp(given);
     if (!given && !shoal_endpoint_default(endpoint, status)) {
         return false;
     }
     (void)snprintf(it->name, sizeof(it->name), "head");
-    if (!background_open(it, status)) {
+    (void)snprintf(keys, sizeof(keys), "%s/" SHOAL_KEYS_FOLDER, it->state);
+    if (!background_open(it, status) || (is_tcp && !shoal_keyring_make(keys, status))) {
         return false;
     }
     int ready[2];
@@ -216,23 +245,31 @@ start_head(const shoal_arguments_t *arguments, background_t *it, shoal_status_t 
     const char *level = shoal_arguments_text(arguments, "log-level");
     char spool[PATH_MAX];
     (void)snprintf(spool, sizeof(spool), "%s/head", it->state);
-    const char *const words[] = {
-        "--listen",    given ? given : endpoint, "--state", spool, "--ready-fd", "4",
-        "--log-level", level ? level : "info",   NULL};
+    const char *const words[] = {"--listen",
+                                 given ? given : endpoint,
+                                 "--state",
+                                 spool,
+                                 "--ready-fd",
+                                 "4",
+                                 "--log-level",
+                                 level ? level : "info",
+                                 is_tcp ? "--keys" : NULL,
+                                 keys,
+                                 NULL};
     bool done = shoal_directory_make_private(spool, status) &&
                 background_start(it, "shoal-head", words, ready[1], status);
     (void)close(ready[1]);
     done = done && wait_ready(it, ready[0], endpoint, sizeof(endpoint), status) &&
            endpoint_note(it, endpoint, status);
     (void)close(ready[0]);
-    if (done) {
-        bool is_default = !given;
-        (void)printf("head: process %ld listens at %s\n  log    %s\n  worker shoal start --address "
-                     "%s\n  job    shoal ingest -c FILE --head %s\n  look   shoal status%s%s\n"
-                     "  end    shoal stop%s%s\n",
-                     (long)it->pid, endpoint, it->log_path, endpoint, endpoint,
-                     is_default ? "" : " --head ", is_default ? "" : endpoint, it->state_option,
-                     it->state_option[0] ? it->state : "");
+    if (done && is_tcp) {
+        done = shoal_keyring_publish(keys, endpoint, advertised, status) ||
+               shoal_fail_while(status, "the head runs at %s, but others cannot join it", endpoint);
+    }
+    if (done && is_tcp) {
+        tell_tcp_head(it, endpoint, keys);
+    } else if (done) {
+        tell_head(it, endpoint, !given);
     }
     return done;
 }
@@ -281,46 +318,169 @@ wait_registered(background_t *it, shoal_session_t *session, const char *name,
     return is_there;
 }
 
+// A pipe that holds the join string: it is in no argument, where others could read it.
+static bool
+join_pipe(background_t *it, const shoal_join_t *join, shoal_status_t *status)
+{
+    int ends[2];
+    shoal_buffer_t token = SHOAL_BUFFER_INIT;
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        return shoal_fail_errno(status, errno, "cannot make a pipe");
+    }
+    (void)shoal_buffer_reserve(&token, SHOAL_JOIN_BYTES_MAX);
+    shoal_join_write(join, &token);
+    bool done = write(ends[1], token.ptr, token.len) == (ssize_t)token.len; // it has room
+    shoal_private_wipe(&token);
+    (void)close(ends[1]);
+    it->stdin_fd = ends[0];
+    return done || shoal_fail(status, SHOAL_IO, "cannot write to a pipe");
+}
+
+// Waits for the worker's first registration; one that cannot join is ended.
+static bool
+wait_joined(background_t *it, int fd, shoal_status_t *status)
+{
+    char line[512];
+    bool done = wait_ready(it, fd, line, sizeof(line), status);
+    if (done && strcmp(line, "ready") != 0) {
+        const char *why = strncmp(line, "no ", 3) == 0 ? line + 3 : line;
+        done = shoal_fail(status, SHOAL_UNAVAILABLE, "the worker cannot join: %s", why);
+    }
+    if (!done && status->code != SHOAL_TIMEOUT && kill(it->pid, SIGTERM) == 0) {
+        (void)waitpid(it->pid, NULL, 0);
+        (void)unlink(it->pid_path);
+    }
+    return done;
+}
+
+static void
+tell_worker(const background_t *it, const char *slots, const char *endpoint)
+{
+    (void)printf("worker: process %ld with %s slot%s serves %s\n  log    %s\n  end    shoal "
+                 "stop%s%s\n",
+                 (long)it->pid, slots, strcmp(slots, "1") == 0 ? "" : "s", endpoint, it->log_path,
+                 it->state_option, it->state_option[0] ? it->state : "");
+}
+
+// A worker of a head over TCP.
+static bool
+start_joined(background_t *it, const char *const *words, const shoal_join_t *join,
+             shoal_status_t *status)
+{
+    int ready[2];
+    if (pipe2(ready, O_CLOEXEC) != 0) {
+        return shoal_fail_errno(status, errno, "cannot make a pipe");
+    }
+    bool done = background_open(it, status) && join_pipe(it, join, status) &&
+                background_start(it, "shoal-worker", words, ready[1], status);
+    (void)close(ready[1]);
+    done = done && wait_joined(it, ready[0], status);
+    (void)close(ready[0]);
+    if (it->stdin_fd > 0) {
+        (void)close(it->stdin_fd);
+    }
+    return done;
+}
+
+// A worker of a head on this machine, which is asked whether it knows it.
+static bool
+start_beside(background_t *it, const char *const *words, const char *endpoint, const char *name,
+             shoal_status_t *status)
+{
+    shoal_address_t address = {.has_keys = false};
+    shoal_session_t *session = NULL; // first, so that no worker is left without a head
+    (void)snprintf(address.endpoint, sizeof(address.endpoint), "%s", endpoint);
+    bool done = shoal_head_dial(&address, &session, status) &&
+                shoal_session_wait(session, SHOAL_ASK_MS, status) && background_open(it, status) &&
+                background_start(it, "shoal-worker", words, -1, status) &&
+                wait_registered(it, session, name, status);
+    shoal_session_destroy(&session);
+    return done;
+}
+
+// The join file that is meant: --join-file, SHOAL_JOIN_FILE, or --address with a path.
+static bool
+join_file(const shoal_arguments_t *arguments, const char **ret_file, const char **ret_endpoint,
+          shoal_status_t *status)
+{
+    const char *address = shoal_arguments_text(arguments, "address");
+    const char *file = shoal_arguments_text(arguments, "join-file");
+    const char *named = getenv("SHOAL_JOIN_FILE"); // NOLINT(concurrency-mt-unsafe): one thread
+    if ((address && strncmp(address, "shoal1:", 7) == 0) ||
+        (file && strncmp(file, "shoal1:", 7) == 0)) {
+        return shoal_fail(status, SHOAL_INVALID,
+                          "a join string is a secret, and everybody on this machine can read the "
+                          "arguments of its processes: put it into a file (chmod 600) and give its "
+                          "path, or - to read it from standard input");
+    }
+    if (!file && address && !strstr(address, "://")) {
+        file = address;
+        address = NULL;
+    }
+    if (!file && (!address || shoal_endpoint_is_tcp(address)) && named && named[0]) {
+        file = named;
+    }
+    *ret_file = file;
+    *ret_endpoint = address;
+    return file || address ||
+           shoal_fail(status, SHOAL_INVALID,
+                      "what is to be started? Give --head, or --address ENDPOINT or --join-file "
+                      "FILE for a worker");
+}
+
 static bool
 start_worker(const shoal_arguments_t *arguments, background_t *it, shoal_status_t *status)
 {
-    const char *address = shoal_arguments_text(arguments, "address");
+    const char *file = NULL;
+    const char *address = NULL;
     const char *level = shoal_arguments_text(arguments, "log-level");
     char host[64] = "";
     char id[SHOAL_RANDOM_ID_SIZE];
     char name[128];
     char slots[16];
     uint64_t slot_count = 0;
-    if (strncmp(address, "tcp://", 6) == 0) {
-        return shoal_fail(status, SHOAL_INVALID,
-                          "cannot connect to %.200s: TCP needs keys, which come with the next "
-                          "version; use ipc:///PATH",
-                          address);
-    }
+    shoal_join_t join;
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    if (!shoal_arguments_count(arguments, "slots", 1, SLOTS_MAX, cpus > 0 ? (uint64_t)cpus : 1,
-                               &slot_count, status)) {
+    if (!join_file(arguments, &file, &address, status) ||
+        !shoal_arguments_count(arguments, "slots", 1, SLOTS_MAX, cpus > 0 ? (uint64_t)cpus : 1,
+                               &slot_count, status) ||
+        (file && !shoal_join_read(file, &join, status))) {
         return false;
     }
+    if (file && join.role != SHOAL_ROLE_WORKER) {
+        (void)shoal_fail(status, SHOAL_DENIED,
+                         "the key \"%s\" is for a %s; a worker needs one that was made with: shoal "
+                         "key new --role worker",
+                         join.name, shoal_role_name((int)join.role));
+        shoal_join_wipe(&join);
+        return false;
+    }
+    const char *endpoint = address || !file ? address : join.endpoint;
     shoal_random_id(id);
     (void)gethostname(host, sizeof(host) - 1);
     (void)snprintf(it->name, sizeof(it->name), "worker-%.8s", id);
     (void)snprintf(name, sizeof(name), "%s %s", host, it->name);
     (void)snprintf(slots, sizeof(slots), "%llu", (unsigned long long)slot_count);
-    const char *const words[] = {"--connect", address, "--slots",     slots,
-                                 "--name",    name,    "--log-level", level ? level : "info",
+    const char *const words[] = {"--connect",
+                                 endpoint,
+                                 "--slots",
+                                 slots,
+                                 "--name",
+                                 name,
+                                 "--log-level",
+                                 level ? level : "info",
+                                 file ? "--join-file" : NULL,
+                                 "-",
+                                 "--ready-fd",
+                                 "4",
                                  NULL};
-    shoal_session_t *session = NULL; // first, so that no worker is left without a head
-    bool done = shoal_head_dial(address, &session, status) &&
-                shoal_session_wait(session, SHOAL_ASK_MS, status) && background_open(it, status) &&
-                background_start(it, "shoal-worker", words, -1, status) &&
-                wait_registered(it, session, name, status);
-    shoal_session_destroy(&session);
+    bool done = file ? start_joined(it, words, &join, status)
+                     : start_beside(it, words, endpoint, name, status);
     if (done) {
-        (void)printf("worker: process %ld with %s slot%s serves %s\n  log    %s\n  end    shoal "
-                     "stop%s%s\n",
-                     (long)it->pid, slots, slot_count == 1 ? "" : "s", address, it->log_path,
-                     it->state_option, it->state_option[0] ? it->state : "");
+        tell_worker(it, slots, endpoint);
+    }
+    if (file) {
+        shoal_join_wipe(&join);
     }
     return done;
 }
@@ -330,15 +490,17 @@ shoal_command_start(const shoal_arguments_t *arguments)
 {
     shoal_status_t status = SHOAL_STATUS_INIT;
     bool is_head = shoal_arguments_has(arguments, "head");
-    bool is_worker = shoal_arguments_has(arguments, "address");
+    bool is_worker =
+        shoal_arguments_has(arguments, "address") || shoal_arguments_has(arguments, "join-file");
     background_t it = {
         .lock_fd = -1,
         .log_fd = -1,
         .state_option = shoal_arguments_has(arguments, "state") ? " --state " : "",
     };
-    if (is_head == is_worker) {
+    if (is_head && is_worker) {
         (void)shoal_fail(&status, SHOAL_INVALID,
-                         "what is to be started? Give --head, or --address ENDPOINT for a worker");
+                         "what is to be started? Give --head, or --address or --join-file for a "
+                         "worker, not both");
         return shoal_command_failed(&status);
     }
     bool done =

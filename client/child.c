@@ -109,7 +109,10 @@ static int
 actions_fill(posix_spawn_file_actions_t *actions, const shoal_child_plan_t *plan,
              const int lifted[3])
 {
-    int error = posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    int error =
+        plan->stdin_fd > 0
+            ? posix_spawn_file_actions_adddup2(actions, plan->stdin_fd, STDIN_FILENO)
+            : posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     if (error == 0 && plan->stdout_fd >= 0) {
         error = posix_spawn_file_actions_adddup2(actions, plan->stdout_fd, STDOUT_FILENO);
     } else if (error == 0) {

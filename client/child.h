@@ -26,6 +26,7 @@ typedef struct shoal_child_plan {
     int lifeline_fd;              // read end of a pipe whose end of file means: go; -1: none
     int ready_fd;                 // write end of a pipe; -1: none
     int lock_fd;                  // kept open for the child's life; -1: none
+    int stdin_fd;                 // 0: /dev/null
     int stdout_fd;                // -1: /dev/null
     int stderr_fd;                // -1: ours
     bool is_daemon;               // a session of its own, working directory /

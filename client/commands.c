@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "client/rundir.h"
 #include "client/summary.h"
 
 void
@@ -25,24 +24,6 @@ shoal_command_failed(const shoal_status_t *status)
     }
     shoal_complain(status);
     return status->code == SHOAL_INVALID ? SHOAL_EXIT_USAGE : SHOAL_EXIT_FAILED;
-}
-
-bool
-shoal_endpoint_default(char endpoint[SHOAL_ENDPOINT_MAX], shoal_status_t *status)
-{
-    char directory[PATH_MAX];
-    if (!shoal_runtime_directory("head.sock", directory, status)) {
-        return false;
-    }
-    (void)snprintf(endpoint, SHOAL_ENDPOINT_MAX, "ipc://%s/head.sock", directory);
-    return true;
-}
-
-bool
-shoal_head_dial(const char *endpoint, shoal_session_t **ret_session, shoal_status_t *status)
-{
-    const shoal_session_config_t config = {.endpoint = endpoint};
-    return shoal_session_new(&config, NULL, shoal_clock_ms(), ret_session, status);
 }
 
 bool

@@ -9,8 +9,7 @@
 
 #include <limits.h>
 
-#include "client/arguments.h"
-#include "client/session.h"
+#include "client/address.h"
 
 // Each gives the exit code.
 int shoal_command_ingest(const shoal_arguments_t *arguments);   // ingest.c
@@ -22,6 +21,7 @@ int shoal_command_status(const shoal_arguments_t *arguments);   // status.c
 int shoal_command_job(const shoal_arguments_t *arguments);      // job.c
 int shoal_command_dlq(const shoal_arguments_t *arguments);      // dlq.c
 int shoal_command_drain(const shoal_arguments_t *arguments);    // drain.c
+int shoal_command_key(const shoal_arguments_t *arguments);      // key.c
 
 // "shoal: TEXT" on standard error.
 void shoal_complain(const shoal_status_t *status);
@@ -29,15 +29,6 @@ void shoal_complain(const shoal_status_t *status);
 // Complains, and gives the exit code of a command that failed so: docs/operations.md has the table.
 // A reader of standard output who has seen enough, as `head` has, is told nothing.
 int shoal_command_failed(const shoal_status_t *status);
-
-// Where `shoal start --head` listens unless it is told otherwise: "ipc://DIRECTORY/head.sock".
-#define SHOAL_ENDPOINT_MAX 512
-SHOAL_MUST_CHECK bool shoal_endpoint_default(char endpoint[SHOAL_ENDPOINT_MAX],
-                                             shoal_status_t *status);
-
-// --head, or the default endpoint; a session to it, not up yet.
-SHOAL_MUST_CHECK bool shoal_head_dial(const char *endpoint, shoal_session_t **ret_session,
-                                      shoal_status_t *status);
 
 // Writes all of a buffer to standard output.
 //   SHOAL_CANCELLED  nobody reads it any more

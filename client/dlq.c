@@ -17,8 +17,7 @@
 
 typedef struct dlq {
     const shoal_arguments_t *arguments;
-    const char *endpoint;
-    char preset[SHOAL_ENDPOINT_MAX];
+    shoal_address_t address;
     shoal_session_t *session;
     const char *job; // as it was given: number or id
     uint64_t number; // of the job, once it was looked up
@@ -37,14 +36,8 @@ is_form(const dlq_t *dlq, const char *form)
 static bool
 dial(dlq_t *dlq, shoal_status_t *status)
 {
-    dlq->endpoint = shoal_arguments_text(dlq->arguments, "head");
-    if (!dlq->endpoint) {
-        if (!shoal_endpoint_default(dlq->preset, status)) {
-            return false;
-        }
-        dlq->endpoint = dlq->preset;
-    }
-    return shoal_head_dial(dlq->endpoint, &dlq->session, status);
+    return shoal_address_find(dlq->arguments, &dlq->address, status) &&
+           shoal_head_dial(&dlq->address, &dlq->session, status);
 }
 
 // The words after the job: numbers of letters.
@@ -289,7 +282,7 @@ retry(dlq_t *dlq, shoal_status_t *status)
     }
     shoal_session_destroy(&dlq->session);
     const shoal_retry_t wanted = {
-        .endpoint = dlq->endpoint,
+        .address = &dlq->address,
         .job = dlq->number,
         .letters = dlq->letters,
         .letter_count = dlq->letter_count,

@@ -137,15 +137,14 @@ shoal_command_drain(const shoal_arguments_t *arguments)
     shoal_status_t status = SHOAL_STATUS_INIT;
     shoal_session_t *session = NULL;
     drained_t drained = {.running = 0};
-    char preset[SHOAL_ENDPOINT_MAX];
+    shoal_address_t address = {.has_keys = false};
     uint64_t seconds = 0;
-    const char *endpoint = shoal_arguments_text(arguments, "head");
     bool waits = !shoal_arguments_has(arguments, "no-wait");
     bool done =
         shoal_arguments_choice(arguments, "output", "text|json", &status) &&
         shoal_arguments_count(arguments, "drain-seconds", 0, DRAIN_MAX, 0, &seconds, &status) &&
-        (endpoint || shoal_endpoint_default(preset, &status)) &&
-        shoal_head_dial(endpoint ? endpoint : preset, &session, &status) &&
+        shoal_address_find(arguments, &address, &status) &&
+        shoal_head_dial(&address, &session, &status) &&
         ask_drain(session, arguments, seconds, &drained, &status);
     if (done && waits && drained.running > 0) {
         (void)fprintf(stderr, "shoal: the worker drains, with %llu calls\n",
@@ -154,6 +153,7 @@ shoal_command_drain(const shoal_arguments_t *arguments)
     done = done && (!waits || wait_for_end(session, &drained, &status)) &&
            tell(arguments, &drained, waits, &status);
     shoal_session_destroy(&session);
+    shoal_address_wipe(&address);
     if (!done) {
         shoal_complain(&status);
         return status.code == SHOAL_INVALID ? SHOAL_EXIT_USAGE : SHOAL_EXIT_FAILED;

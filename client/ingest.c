@@ -38,7 +38,7 @@ typedef struct ingest {
     uint64_t workers;   // 0: auto
     const char *output; // file for the records, or NULL
     const char *head;   // endpoint, or NULL: a private one
-    char head_default[SHOAL_ENDPOINT_MAX];
+    shoal_address_t address;
     shoal_buffer_t spec;
 } ingest_t;
 
@@ -180,22 +180,25 @@ choose_output(ingest_t *ingest, shoal_status_t *status)
 static bool
 choose_head(ingest_t *ingest, shoal_status_t *status)
 {
-    ingest->head = shoal_arguments_text(ingest->arguments, "head");
-    if (ingest->head || !ingest->wishes->is_cluster) {
+    bool is_asked = shoal_arguments_has(ingest->arguments, "head") ||
+                    shoal_arguments_has(ingest->arguments, "join-file");
+    if (!is_asked && !ingest->wishes->is_cluster) {
         return true;
     }
-    if (!shoal_endpoint_default(ingest->head_default, status)) {
+    if (!shoal_address_find(ingest->arguments, &ingest->address, status)) {
         return false;
     }
-    if (access(ingest->head_default + strlen("ipc://"), F_OK) != 0) {
+    const char *endpoint = ingest->address.endpoint;
+    bool is_preset = !ingest->address.is_given && !ingest->address.has_keys;
+    if (is_preset && access(endpoint + strlen("ipc://"), F_OK) != 0) {
         char where[512];
         locate(ingest, "workflowConfig.distributedExecution.orchestrator", where, sizeof(where));
         return shoal_fail(status, SHOAL_UNAVAILABLE,
                           "%s\"orchestrator: cluster\" needs a running head, and none listens at "
-                          "%s: run shoal start --head, or give --head ENDPOINT",
-                          where, ingest->head_default);
+                          "%s: run shoal start --head, or give --head ENDPOINT or --join-file FILE",
+                          where, endpoint);
     }
-    ingest->head = ingest->head_default;
+    ingest->head = endpoint;
     return true;
 }
 
@@ -417,6 +420,7 @@ run_job(ingest_t *ingest, shoal_status_t *status)
 {
     shoal_run_plan_t plan = {
         .endpoint = ingest->head,
+        .join = shoal_address_join(&ingest->address),
         .output = ingest->output,
         .timeout_ms = ingest->wishes->timeout_ms,
         .progress = shoal_progress_config(STDERR_FILENO),

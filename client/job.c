@@ -18,8 +18,7 @@
 
 typedef struct job {
     const shoal_arguments_t *arguments;
-    const char *endpoint;
-    char endpoint_default[SHOAL_ENDPOINT_MAX];
+    shoal_address_t address;
     const char *name; // as it was given: number or id
     shoal_session_t *session;
     shoal_buffer_t answer; // of ASK "job"
@@ -31,14 +30,8 @@ typedef struct job {
 static bool
 dial(job_t *job, shoal_status_t *status)
 {
-    job->endpoint = shoal_arguments_text(job->arguments, "head");
-    if (!job->endpoint) {
-        if (!shoal_endpoint_default(job->endpoint_default, status)) {
-            return false;
-        }
-        job->endpoint = job->endpoint_default;
-    }
-    return shoal_head_dial(job->endpoint, &job->session, status);
+    return shoal_address_find(job->arguments, &job->address, status) &&
+           shoal_head_dial(&job->address, &job->session, status);
 }
 
 static shoal_slice_t
@@ -186,7 +179,8 @@ job_stop(job_t *job, shoal_buffer_t *out, shoal_status_t *status)
     stop.stop.job = job->number;
     stop.stop.reason = SHOAL_SLICE("shoal job stop");
     if (!shoal_session_send(job->session, &stop, SHOAL_SLICE_NONE)) {
-        return shoal_fail(status, SHOAL_UNAVAILABLE, "the connection to %s broke", job->endpoint);
+        return shoal_fail(status, SHOAL_UNAVAILABLE, "the connection to %s broke",
+                          job->address.endpoint);
     }
     // The head answers in order: its next answer shows what STOP has done.
     shoal_report_destroy(&job->report);
@@ -235,7 +229,8 @@ job_output(job_t *job, shoal_status_t *status)
     }
     shoal_session_destroy(&job->session);
     const shoal_run_plan_t plan = {
-        .endpoint = job->endpoint,
+        .endpoint = job->address.endpoint,
+        .join = shoal_address_join(&job->address),
         .job = job->number,
         .job_id = job->id,
         .output = path,
@@ -275,7 +270,7 @@ job_retry(job_t *job, shoal_status_t *status)
     }
     shoal_session_destroy(&job->session);
     const shoal_retry_t wanted = {
-        .endpoint = job->endpoint,
+        .address = &job->address,
         .job = job->number,
         .output = shoal_arguments_text(job->arguments, "out"),
         .is_json = shoal_wants_json(job->arguments),

@@ -28,6 +28,16 @@
     {                                                                                              \
         0, "head", "ENDPOINT", "a running head; default: see shoal start"                          \
     }
+#define ARGUMENT_JOIN                                                                              \
+    {                                                                                              \
+        0, "join-file", "FILE",                                                                    \
+            "endpoint and keys of a head over TCP, from shoal key new;\n"                          \
+            "- is standard input; default: $SHOAL_JOIN_FILE"                                       \
+    }
+#define ARGUMENT_KEYS                                                                              \
+    {                                                                                              \
+        0, "keys", "DIR", "the head's key folder; default: keys in the state directory"            \
+    }
 #define ARGUMENT_OUTPUT                                                                            \
     {                                                                                              \
         0, "output", "text|json", "form of the result"                                             \
@@ -54,6 +64,7 @@ static const shoal_argument_t ingest_arguments[] = {
     {0, "limit", "N", "stop after N records"},
     {0, "workers", "N", "worker processes of a private run"},
     {0, "head", "ENDPOINT", "use a running head instead of a private one"},
+    ARGUMENT_JOIN,
     {0, "lenient", NULL, "unknown keys in the workflow are warnings"},
     ARGUMENT_OUTPUT,
     ARGUMENT_LEVEL,
@@ -67,6 +78,7 @@ static const shoal_argument_t validate_arguments[] = {
     {0, "parallelism", "N|auto", "calls at once"},
     {0, "workers", "N", "worker processes of a private run"},
     {0, "head", "ENDPOINT", "use a running head instead of a private one"},
+    ARGUMENT_JOIN,
     {0, "lenient", NULL, "unknown keys in the workflow are warnings"},
     ARGUMENT_OUTPUT,
     ARGUMENT_LEVEL,
@@ -81,11 +93,26 @@ static const shoal_argument_t init_arguments[] = {
 
 static const shoal_argument_t start_arguments[] = {
     {0, "head", NULL, "start a head"},
-    {0, "listen", "ENDPOINT", "where the head listens, as in ipc:///PATH"},
+    {0, "listen", "ENDPOINT",
+     "where the head listens: ipc:///PATH (the default), or\n"
+     "tcp://0.0.0.0:6380, for which keys are made"},
+    {0, "advertise", "HOST", "where others dial a head on TCP; default: this host's name"},
     {0, "address", "ENDPOINT", "start a worker for the head at this endpoint"},
+    ARGUMENT_JOIN,
     {0, "slots", "N", "calls that the worker runs at once; default: one a processor"},
     ARGUMENT_STATE,
     ARGUMENT_LEVEL,
+    ARGUMENT_END,
+};
+
+static const shoal_argument_t key_arguments[] = {
+    {0, "role", "ROLE", "key new: worker, client, or viewer, who may only look"},
+    {0, "name", "NAME", "key new: what to list and revoke it by"},
+    {0, "endpoint", "ENDPOINT", "key new: where the head is dialled; default: as it was started"},
+    {'o', "out", "FILE", "key new: a join file to write; default: standard output"},
+    ARGUMENT_KEYS,
+    ARGUMENT_STATE,
+    ARGUMENT_OUTPUT,
     ARGUMENT_END,
 };
 
@@ -100,14 +127,17 @@ static const shoal_argument_t drain_arguments[] = {
      "calls that still run after that are given back; default: as started"},
     {0, "no-wait", NULL, "do not wait until it has ended"},
     ARGUMENT_HEAD,
+    ARGUMENT_JOIN,
     ARGUMENT_OUTPUT,
     ARGUMENT_END,
 };
 
-static const shoal_argument_t status_arguments[] = {ARGUMENT_HEAD, ARGUMENT_OUTPUT, ARGUMENT_END};
+static const shoal_argument_t status_arguments[] = {ARGUMENT_HEAD, ARGUMENT_JOIN, ARGUMENT_OUTPUT,
+                                                    ARGUMENT_END};
 
 static const shoal_argument_t dlq_arguments[] = {
     ARGUMENT_HEAD,
+    ARGUMENT_JOIN,
     {'o', "out", "FILE",
      "dlq retry: where the records go that come this time; - is standard output"},
     {0, "no-wait", NULL, "dlq retry: do not wait for the end of the run"},
@@ -118,6 +148,7 @@ static const shoal_argument_t dlq_arguments[] = {
 
 static const shoal_argument_t job_arguments[] = {
     ARGUMENT_HEAD,
+    ARGUMENT_JOIN,
     {'o', "out", "FILE",
      "job output, job retry: where the records go; default of output: standard output"},
     {0, "run", "N", "job output: that run's records alone; default: those of all runs"},
@@ -162,12 +193,27 @@ static const shoal_command_t commands[] = {
      .words_max = 1,
      .run = shoal_command_init},
     {.name = "start",
-     .usage = "(--head | --address ENDPOINT) [OPTION]...",
+     .usage = "(--head | --address ENDPOINT | --join-file FILE) [OPTION]...",
      .summary = "Start a head, or a worker for one, in the background.",
      .arguments = start_arguments,
      .examples = "  shoal start --head\n"
+                 "  shoal start --head --listen tcp://0.0.0.0:6380\n"
+                 "  shoal start --join-file worker.join\n"
                  "  shoal start --address ipc:///run/user/1000/shoal/head.sock --slots 4\n",
      .run = shoal_command_start},
+    {.name = "key",
+     .usage = "(new --role ROLE --name NAME | list | revoke NAME) [OPTION]...",
+     .summary = "Say who may join a head over TCP, on the head's host. A new key is a join string, "
+                "a secret\nthat is shown once. A key that is revoked ends the connections that use "
+                "it.",
+     .arguments = key_arguments,
+     .examples = "  shoal key new --role worker --name rack1 | ssh rack1 'umask 077; cat >w.join'\n"
+                 "  shoal key new --role viewer --name kiosk -o kiosk.join\n"
+                 "  shoal key list\n"
+                 "  shoal key revoke rack1\n",
+     .words_min = 1,
+     .words_max = 2,
+     .run = shoal_command_key},
     {.name = "stop",
      .usage = "[OPTION]...",
      .summary = "End the head and the workers that `shoal start` has started. Jobs that are not "

@@ -39,7 +39,7 @@ open_run(const shoal_retry_t *retry, shoal_slice_t spec, shoal_buffer_t *out,
     shoal_message_t submit = {.type = SHOAL_MSG_SUBMIT};
     shoal_random_id(id);
     submit.submit.id = shoal_slice_of(id);
-    bool done = shoal_head_dial(retry->endpoint, &session, status) &&
+    bool done = shoal_head_dial(retry->address, &session, status) &&
                 shoal_session_call(session, &submit, spec, &submit.submit.request, "retry",
                                    SHOAL_ASK_MS, &answer, status);
     if (done) {
@@ -62,7 +62,8 @@ follow(const shoal_retry_t *retry, shoal_slice_t spec, shoal_buffer_t *out)
 {
     char name[64];
     shoal_run_plan_t plan = {
-        .endpoint = retry->endpoint,
+        .endpoint = retry->address->endpoint,
+        .join = shoal_address_join(retry->address),
         .spec = spec,
         .output = retry->output,
         .progress = shoal_progress_config(STDERR_FILENO),

@@ -10,7 +10,7 @@
 #include "client/commands.h"
 
 typedef struct shoal_retry {
-    const char *endpoint;
+    const shoal_address_t *address;
     uint64_t job;            // its number
     const uint64_t *letters; // those to be tried
     size_t letter_count;     // 0: all

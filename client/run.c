@@ -389,7 +389,7 @@ on_child_line(void *ctx, const char *line)
 static bool
 open_session(run_t *run, const char *endpoint, shoal_status_t *status)
 {
-    shoal_session_config_t config = {.endpoint = endpoint};
+    shoal_session_config_t config = {.endpoint = endpoint, .join = run->plan->join};
     if (run->local) { // it is there in a moment, and nobody else dials
         config.retry_ms = 2;
         config.retry_max_ms = 50;
@@ -520,7 +520,11 @@ fail_lost(run_t *run, uint64_t now_ms)
     uint64_t since_ms = run->session ? shoal_session_heard(run->session) : 0;
     since_ms = since_ms ? since_ms : run->start_ms;
     unsigned long long seconds = (now_ms - since_ms) / 1000;
-    if (run->local) {
+    const char *trouble = run->session ? shoal_session_trouble(run->session) : NULL;
+    if (trouble) {
+        (void)shoal_fail(&result->status, SHOAL_UNAVAILABLE, "no answer from the head at %s: %s",
+                         where, trouble);
+    } else if (run->local) {
         (void)shoal_fail(&result->status, SHOAL_UNAVAILABLE,
                          "no answer from the private head for %llu s; run it again", seconds);
     } else if (result->job > 0 && !shoal_session_has_parted(run->session)) {

@@ -17,6 +17,7 @@
 #include "client/progress.h"
 #include "client/report.h"
 #include "proto/base/buffer.h"
+#include "proto/keys/join.h"
 
 #define SHOAL_RUN_START_MS    15000  // a private head must be up by then
 #define SHOAL_RUN_DIAL_MS     10000  // a running head must have answered by then
@@ -32,6 +33,7 @@
 
 typedef struct shoal_run_plan {
     const char *endpoint;     // of a running head; NULL: a private one
+    const shoal_join_t *join; // the keys for it; NULL: none
     shoal_local_plan_t local; // for a private one
     shoal_slice_t spec;       // SUBMIT's payload; empty: watch `job` instead
     uint64_t job;             // of a running head, to fetch its output

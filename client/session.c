@@ -13,18 +13,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "client/connection.h"
 #include "proto/base/alloc.h"
 #include "proto/record/writer.h"
 #include "proto/wire/socket.h"
 
-#define TURN_MESSAGES 1000 // read in one turn; timers come between
-#define SILENT_BEATS  3    // the head answers each one
-#define BYE_LINGER_MS 200  // time for the last messages to leave
+#define TURN_MESSAGES   1000 // read in one turn; timers come between
+#define SILENT_BEATS    3    // the head answers each one
+#define HANDSHAKE_TRIES 3    // that fail, before one who only waits is told
+#define BYE_LINGER_MS   200  // time for the last messages to leave
 
 typedef enum session_state {
     PAUSED,  // no socket until dial_ms
@@ -39,14 +38,14 @@ struct shoal_session {
     char head[SHOAL_SESSION_ID_MAX + 1]; // the last WELCOME's
     shoal_session_listener_t listener;
     session_state_t state;
-    void *context;
-    void *socket;
+    shoal_connection_t connection;
     uint64_t retry_ms, retry_max_ms;
     uint64_t pause_ms; // the next pause, before jitter
     uint64_t dial_ms;  // PAUSED: when to dial; DIALLED: when it was dialled
     uint64_t heard_ms; // last message from the head
     uint64_t sent_ms;  // last message to it
     uint64_t heartbeat_ms, liveness_ms;
+    unsigned failures; // handshakes that failed since the last WELCOME
     bool has_parted;   // BYE came, and no WELCOME since
     uint64_t requests; // numbers given out
     uint64_t now_ms;   // of the turn, for sends out of a listener
@@ -74,71 +73,10 @@ shoal_random_id(char id[SHOAL_RANDOM_ID_SIZE])
                    (unsigned long long)random_u64());
 }
 
-// This machine's own addresses: nobody else can listen in.
-static bool
-is_loopback(const char *host)
-{
-    return strncmp(host, "127.", 4) == 0 || strncmp(host, "localhost:", 10) == 0;
-}
-
-// A socket file outlives a head that was killed, and libzmq would try it for ever.
-static bool
-listener_check(const char *endpoint, shoal_status_t *status)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int len =
-        snprintf(address.sun_path, sizeof(address.sun_path), "%s", endpoint + strlen("ipc://"));
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 || len >= (int)sizeof(address.sun_path)) {
-        if (fd >= 0) {
-            (void)close(fd);
-        }
-        return true; // dialling says what is wrong with it
-    }
-    bool is_refused = connect(fd, (const struct sockaddr *)&address, sizeof(address)) != 0 &&
-                      errno == ECONNREFUSED;
-    (void)close(fd);
-    return !is_refused ||
-           shoal_fail(status, SHOAL_UNAVAILABLE,
-                      "cannot reach a head at %s: the one that listened there has ended; to start "
-                      "one: shoal start --head",
-                      endpoint);
-}
-
-// A connection to an ipc path that is not there would be tried for ever; say it at once instead.
-static bool
-endpoint_check(const char *endpoint, shoal_status_t *status)
-{
-    struct stat info;
-    if (strncmp(endpoint, "tcp://", 6) == 0 && strchr(endpoint + 6, ':')) {
-        return is_loopback(endpoint + 6) ||
-               shoal_fail(status, SHOAL_INVALID,
-                          "cannot connect to \"%.200s\": TCP needs keys, which come with the next "
-                          "version; use ipc:///PATH",
-                          endpoint);
-    }
-    if (strncmp(endpoint, "ipc://", 6) != 0 || endpoint[6] == '\0') {
-        return shoal_fail(status, SHOAL_INVALID,
-                          "cannot connect to \"%s\": an endpoint is ipc:///PATH or tcp://HOST:PORT",
-                          endpoint);
-    }
-    if (stat(endpoint + 6, &info) != 0) {
-        int error = errno;
-        return shoal_fail(status, SHOAL_UNAVAILABLE, "cannot reach a head at %s: %s", endpoint,
-                          error == ENOENT
-                              ? "nothing listens there; to start one: shoal start --head"
-                              : strerrordesc_np(error));
-    }
-    return listener_check(endpoint, status);
-}
-
 static void
 hang_up(shoal_session_t *session)
 {
-    if (session->socket) {
-        (void)zmq_close(session->socket);
-        session->socket = NULL;
-    }
+    shoal_connection_close(&session->connection, 0);
 }
 
 static bool
@@ -154,7 +92,7 @@ send_now(shoal_session_t *session, const shoal_message_t *message, shoal_slice_t
             memcpy(zmq_msg_data(&frame), payload.ptr, payload.len);
         }
     }
-    shoal_sent_t sent = shoal_message_send(session->socket, SHOAL_SLICE_NONE, message,
+    shoal_sent_t sent = shoal_message_send(session->connection.socket, SHOAL_SLICE_NONE, message,
                                            has_payload ? &frame : NULL, &session->scratch);
     if (has_payload) {
         (void)zmq_msg_close(&frame);
@@ -166,20 +104,8 @@ send_now(shoal_session_t *session, const shoal_message_t *message, shoal_slice_t
 static bool
 dial(shoal_session_t *session, shoal_status_t *status)
 {
-    session->socket = zmq_socket(session->context, ZMQ_DEALER);
-    if (!session->socket) {
-        return shoal_fail(status, SHOAL_IO, "cannot open a socket: %s", zmq_strerror(errno));
-    }
-    int retry = (int)session->retry_ms;
-    int retry_max = (int)session->retry_max_ms;
-    if (!shoal_socket_configure(session->socket, status)) {
+    if (!shoal_connection_open(&session->connection, status)) {
         return false;
-    }
-    (void)zmq_setsockopt(session->socket, ZMQ_RECONNECT_IVL, &retry, sizeof(retry));
-    (void)zmq_setsockopt(session->socket, ZMQ_RECONNECT_IVL_MAX, &retry_max, sizeof(retry_max));
-    if (zmq_connect(session->socket, session->endpoint) != 0) {
-        return shoal_fail(status, SHOAL_INVALID, "cannot connect to \"%s\": %s", session->endpoint,
-                          zmq_strerror(errno));
     }
     char name[SHOAL_SESSION_ID_MAX];
     char host[48] = "";
@@ -190,9 +116,7 @@ dial(shoal_session_t *session, shoal_status_t *status)
     hello.hello.id = shoal_slice_of(session->id);
     hello.hello.name = shoal_slice_of(name);
     hello.hello.software = SHOAL_SLICE("shoal " SHOAL_VERSION);
-    if (!send_now(session, &hello, SHOAL_SLICE_NONE)) {
-        return shoal_fail(status, SHOAL_IO, "cannot send to \"%s\"", session->endpoint);
-    }
+    (void)send_now(session, &hello, SHOAL_SLICE_NONE); // a handshake that has failed takes nothing
     session->state = DIALLED;
     session->dial_ms = session->now_ms;
     return true;
@@ -216,7 +140,7 @@ bool
 shoal_session_new(const shoal_session_config_t *config, const shoal_session_listener_t *listener,
                   uint64_t now_ms, shoal_session_t **ret_session, shoal_status_t *status)
 {
-    if (!endpoint_check(config->endpoint, status)) {
+    if (!shoal_connection_check(config->endpoint, config->join != NULL, status)) {
         return false;
     }
     shoal_session_t *session = shoal_alloc(sizeof(*session));
@@ -232,9 +156,16 @@ shoal_session_new(const shoal_session_config_t *config, const shoal_session_list
         config->retry_max_ms ? config->retry_max_ms : SHOAL_SESSION_RETRY_MAX_MS;
     session->pause_ms = session->retry_ms;
     session->now_ms = now_ms;
+    session->connection = (shoal_connection_t){.endpoint = session->endpoint,
+                                               .has_keys = config->join != NULL,
+                                               .retry_ms = (int)session->retry_ms,
+                                               .retry_max_ms = (int)session->retry_max_ms};
+    if (config->join) {
+        session->connection.join = *config->join;
+    }
     shoal_parcel_init(&session->parcel);
-    session->context = zmq_ctx_new();
-    if (!session->context) {
+    session->connection.context = zmq_ctx_new();
+    if (!session->connection.context) {
         (void)shoal_fail(status, SHOAL_IO, "cannot start ZeroMQ: %s", zmq_strerror(errno));
         shoal_session_destroy(&session);
         return false;
@@ -254,16 +185,16 @@ shoal_session_destroy(shoal_session_t **session)
         return;
     }
     shoal_session_t *it = *session;
-    if (it->state == UP) {
+    bool was_up = it->state == UP;
+    if (was_up) {
         shoal_message_t bye = {.type = SHOAL_MSG_BYE};
         (void)send_now(it, &bye, SHOAL_SLICE_NONE);
-        int linger = BYE_LINGER_MS;
-        (void)zmq_setsockopt(it->socket, ZMQ_LINGER, &linger, sizeof(linger));
     }
-    hang_up(it);
+    shoal_connection_close(&it->connection, was_up ? BYE_LINGER_MS : 0);
+    shoal_join_wipe(&it->connection.join);
     shoal_parcel_fini(&it->parcel);
-    if (it->context) {
-        (void)zmq_ctx_term(it->context);
+    if (it->connection.context) {
+        (void)zmq_ctx_term(it->connection.context);
     }
     shoal_buffer_fini(&it->scratch);
     free(it->endpoint);
@@ -274,7 +205,7 @@ shoal_session_destroy(shoal_session_t **session)
 void *
 shoal_session_socket(const shoal_session_t *session)
 {
-    return session->socket;
+    return session->connection.socket;
 }
 
 bool
@@ -300,6 +231,12 @@ uint64_t
 shoal_session_heard(const shoal_session_t *session)
 {
     return session->heard_ms;
+}
+
+const char *
+shoal_session_trouble(const shoal_session_t *session)
+{
+    return session->state == UP ? NULL : session->connection.trouble;
 }
 
 const char *
@@ -348,6 +285,7 @@ on_welcome(shoal_session_t *session, const shoal_msg_welcome_t *welcome)
     session->pause_ms = session->retry_ms;
     session->state = UP;
     session->has_parted = false;
+    session->failures = 0;
     if (session->listener.up) {
         session->listener.up(session->listener.ctx, welcome, is_other);
     }
@@ -437,9 +375,9 @@ say_unknown(shoal_session_t *session, const shoal_message_t *unknown, const shoa
 static bool
 receive_all(shoal_session_t *session, shoal_status_t *status)
 {
-    for (int i = 0; i < TURN_MESSAGES && session->socket; i++) {
-        shoal_received_t got =
-            shoal_parcel_receive(session->socket, /*is_router=*/false, &session->parcel, status);
+    for (int i = 0; i < TURN_MESSAGES && session->connection.socket; i++) {
+        shoal_received_t got = shoal_parcel_receive(session->connection.socket, /*is_router=*/false,
+                                                    &session->parcel, status);
         if (got == SHOAL_RECEIVED_NOTHING) {
             return true;
         }
@@ -466,6 +404,25 @@ receive_all(shoal_session_t *session, shoal_status_t *status)
     return true;
 }
 
+// A handshake that fails brings no message.
+static bool
+look(shoal_session_t *session, shoal_status_t *status)
+{
+    switch (shoal_connection_look(&session->connection)) {
+    case SHOAL_CONNECTION_REFUSED:
+        hang_up(session);
+        session->state = REFUSED;
+        return shoal_fail(status, SHOAL_DENIED, "cannot join the head at %s: %s", session->endpoint,
+                          session->connection.trouble);
+    case SHOAL_CONNECTION_FAILED:
+        session->failures++;
+        pause_then_dial(session);
+        return true;
+    case SHOAL_CONNECTION_FINE:
+    default: return true;
+    }
+}
+
 bool
 shoal_session_turn(shoal_session_t *session, uint64_t now_ms, shoal_status_t *status)
 {
@@ -473,7 +430,7 @@ shoal_session_turn(shoal_session_t *session, uint64_t now_ms, shoal_status_t *st
     if (session->state == PAUSED && now_ms >= session->dial_ms && !dial(session, status)) {
         return false;
     }
-    if (!receive_all(session, status)) {
+    if (!receive_all(session, status) || !look(session, status)) {
         return false;
     }
     if (session->state == DIALLED && now_ms >= session->dial_ms + SHOAL_SESSION_ANSWER_MS) {
@@ -494,7 +451,9 @@ shoal_session_next(const shoal_session_t *session)
 {
     switch (session->state) {
     case PAUSED: return session->dial_ms;
-    case DIALLED: return session->dial_ms + SHOAL_SESSION_ANSWER_MS;
+    case DIALLED:
+        return session->connection.monitor ? session->now_ms + SHOAL_CONNECTION_LOOK_MS
+                                           : session->dial_ms + SHOAL_SESSION_ANSWER_MS;
     case UP: {
         uint64_t beat = session->sent_ms + session->heartbeat_ms;
         uint64_t lost = session->heard_ms + session->liveness_ms;
@@ -512,8 +471,8 @@ wait_turn(shoal_session_t *session, uint64_t deadline_ms, shoal_status_t *status
     uint64_t now = shoal_clock_ms();
     uint64_t until = shoal_session_next(session);
     until = until < deadline_ms ? until : deadline_ms;
-    zmq_pollitem_t item = {.socket = session->socket, .fd = -1, .events = ZMQ_POLLIN};
-    int count = session->socket ? 1 : 0;
+    zmq_pollitem_t item = {.socket = session->connection.socket, .fd = -1, .events = ZMQ_POLLIN};
+    int count = session->connection.socket ? 1 : 0;
     (void)zmq_poll(&item, count,
                    until > now ? (long)(until - now) : 0); // EINTR: a turn for nothing
     return shoal_session_turn(session, shoal_clock_ms(), status);
@@ -524,6 +483,11 @@ shoal_session_wait(shoal_session_t *session, uint64_t timeout_ms, shoal_status_t
 {
     uint64_t deadline = shoal_clock_ms() + timeout_ms;
     while (session->state != UP) {
+        const char *trouble = session->connection.trouble;
+        if (trouble && session->failures >= HANDSHAKE_TRIES) {
+            return shoal_fail(status, SHOAL_UNAVAILABLE, "cannot reach a head at %s: %s",
+                              session->endpoint, trouble);
+        }
         if (shoal_clock_ms() >= deadline) {
             return shoal_fail(status, SHOAL_UNAVAILABLE,
                               "cannot reach a head at %s: no answer within %.1f s; does a head "

@@ -16,6 +16,7 @@
 #include <zmq.h>
 
 #include "proto/base/clock.h"
+#include "proto/keys/join.h"
 #include "proto/wire/message.h"
 
 #define SHOAL_SESSION_ID_MAX       64
@@ -26,10 +27,11 @@
 typedef struct shoal_session shoal_session_t;
 
 typedef struct shoal_session_config {
-    const char *endpoint;  // "ipc:///run/user/1000/shoal/head.sock"
-    const char *id;        // the session's, at most SHOAL_SESSION_ID_MAX bytes; NULL: a new one
-    uint64_t retry_ms;     // 0: SHOAL_SESSION_RETRY_MS
-    uint64_t retry_max_ms; // 0: SHOAL_SESSION_RETRY_MAX_MS
+    const char *endpoint;     // "ipc:///run/user/1000/shoal/head.sock"
+    const shoal_join_t *join; // the keys for TCP; NULL: none
+    const char *id;           // the session's, at most SHOAL_SESSION_ID_MAX bytes; NULL: a new one
+    uint64_t retry_ms;        // 0: SHOAL_SESSION_RETRY_MS
+    uint64_t retry_max_ms;    // 0: SHOAL_SESSION_RETRY_MAX_MS
 } shoal_session_config_t;
 
 // What a session tells. Slices are valid during the call. A listener may send, not destroy.
@@ -70,6 +72,9 @@ bool shoal_session_has_parted(const shoal_session_t *session); // the head's las
 // Up, but nothing has come for so many of the head's heartbeats that it has probably gone.
 bool shoal_session_is_silent(const shoal_session_t *session, uint64_t now_ms);
 uint64_t shoal_session_heard(const shoal_session_t *session); // when the last message came, 0: none
+
+// Why the handshake fails that stands between it and being up; NULL: nothing is known.
+const char *shoal_session_trouble(const shoal_session_t *session);
 
 const char *shoal_session_head(const shoal_session_t *session); // the head's id; "" before WELCOME
 

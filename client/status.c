@@ -194,11 +194,11 @@ shoal_append_jobs(shoal_slice_t jobs, shoal_buffer_t *out)
 }
 
 static bool
-ask_all(const char *endpoint, shoal_buffer_t answers[3], shoal_status_t *status)
+ask_all(const shoal_address_t *address, shoal_buffer_t answers[3], shoal_status_t *status)
 {
     static const char *const questions[] = {"head", "workers", "jobs"};
     shoal_session_t *session = NULL;
-    bool done = shoal_head_dial(endpoint, &session, status);
+    bool done = shoal_head_dial(address, &session, status);
     for (int i = 0; done && i < 3; i++) {
         done = shoal_session_ask(session, questions[i], NULL, SHOAL_ASK_MS, &answers[i], status);
     }
@@ -221,13 +221,14 @@ append_json(const shoal_buffer_t answers[3], shoal_buffer_t *out, shoal_status_t
 }
 
 static void
-append_text(const shoal_buffer_t answers[3], const char *endpoint, shoal_buffer_t *out)
+append_text(const shoal_buffer_t answers[3], const shoal_address_t *address, shoal_buffer_t *out)
 {
-    append_head(shoal_buffer_slice(&answers[0]), endpoint, out);
+    append_head(shoal_buffer_slice(&answers[0]), address->endpoint, out);
     shoal_buffer_append_byte(out, '\n');
     if (count_of(shoal_buffer_slice(&answers[1])) == 0) {
-        shoal_buffer_append_format(out, "no workers; to start one: shoal start --address %s\n",
-                                   endpoint);
+        shoal_buffer_append_format(out, "no workers; to start one: shoal start %s %s\n",
+                                   address->has_keys ? "--join-file" : "--address",
+                                   address->has_keys ? "FILE" : address->endpoint);
     } else {
         append_table(shoal_buffer_slice(&answers[1]), worker_columns, out);
     }
@@ -243,22 +244,21 @@ shoal_command_status(const shoal_arguments_t *arguments)
     shoal_status_t status = SHOAL_STATUS_INIT;
     shoal_buffer_t answers[3] = {SHOAL_BUFFER_INIT, SHOAL_BUFFER_INIT, SHOAL_BUFFER_INIT};
     shoal_buffer_t out = SHOAL_BUFFER_INIT;
-    char preset[SHOAL_ENDPOINT_MAX];
-    const char *endpoint = shoal_arguments_text(arguments, "head");
+    shoal_address_t address = {.has_keys = false};
     bool done = shoal_arguments_choice(arguments, "output", "text|json", &status) &&
-                (endpoint || shoal_endpoint_default(preset, &status));
-    endpoint = endpoint ? endpoint : preset;
-    done = done && ask_all(endpoint, answers, &status);
+                shoal_address_find(arguments, &address, &status) &&
+                ask_all(&address, answers, &status);
     if (done && shoal_wants_json(arguments)) {
         done = append_json(answers, &out, &status);
     } else if (done) {
-        append_text(answers, endpoint, &out);
+        append_text(answers, &address, &out);
     }
     done = done && shoal_print(&out, &status);
     for (int i = 0; i < 3; i++) {
         shoal_buffer_fini(&answers[i]);
     }
     shoal_buffer_fini(&out);
+    shoal_address_wipe(&address);
     if (!done) {
         return shoal_command_failed(&status);
     }

@@ -119,10 +119,12 @@ flag_of(shoal_slice_t map, const char *key)
     return shoal_cursor_bool(&cursor) && !cursor.is_bad;
 }
 
-// Asks the head that has written the pid file at `path` and is running.
+// Asks the head that was started from the state directory, if it is running.
 static void
-ask_head(const char *path, unfinished_t *unfinished)
+ask_head(const char *state, unfinished_t *unfinished)
 {
+    char path[PATH_MAX];
+    (void)snprintf(path, sizeof(path), "%s/head.pid", state);
     char text[SHOAL_ENDPOINT_MAX + 32] = "";
     int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     bool is_running = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0;
@@ -138,17 +140,20 @@ ask_head(const char *path, unfinished_t *unfinished)
     }
     endpoint++;
     endpoint[strcspn(endpoint, "\n")] = '\0';
+    shoal_address_t address;
     shoal_status_t ignored = SHOAL_STATUS_INIT; // whatever it is, the head is to be ended
     shoal_session_t *session = NULL;
     shoal_buffer_t jobs = SHOAL_BUFFER_INIT;
     shoal_buffer_t head = SHOAL_BUFFER_INIT;
-    if (endpoint[0] && shoal_head_dial(endpoint, &session, &ignored) &&
+    if (endpoint[0] && shoal_address_of(endpoint, state, &address, &ignored) &&
+        shoal_head_dial(&address, &session, &ignored) &&
         shoal_session_ask(session, "jobs", NULL, ASK_MS, &jobs, &ignored) &&
         shoal_session_ask(session, "head", NULL, ASK_MS, &head, &ignored)) {
         unfinished->is_journalled = flag_of(shoal_buffer_slice(&head), "journal");
         count_unfinished(shoal_buffer_slice(&jobs), unfinished);
     }
     shoal_session_destroy(&session);
+    shoal_address_wipe(&address);
     shoal_buffer_fini(&jobs);
     shoal_buffer_fini(&head);
 }
@@ -157,9 +162,7 @@ ask_head(const char *path, unfinished_t *unfinished)
 static bool
 check_jobs(const char *state, bool is_forced, unfinished_t *unfinished, shoal_status_t *status)
 {
-    char path[PATH_MAX];
-    (void)snprintf(path, sizeof(path), "%s/head.pid", state);
-    ask_head(path, unfinished);
+    ask_head(state, unfinished);
     if (unfinished->count == 0 || unfinished->is_journalled || is_forced) {
         return true;
     }
