@@ -279,6 +279,23 @@ class Cluster:
                 complaints.append("a file is left over: %s" % path)
         return complaints
 
+    def shoal(self, *arguments):
+        """Runs `shoal ...` at the head itself, without a proxy; its standard output."""
+        done = subprocess.run([program("shoal"), *arguments, "--head", "ipc://" + self.socket],
+                              stdin=subprocess.DEVNULL, capture_output=True, cwd=self.folder,
+                              env=self.environment(), timeout=60 * SLOWER)
+        if done.returncode != 0:
+            raise Broken("shoal %s ended with %d: %s" % (
+                " ".join(arguments), done.returncode, done.stderr.decode(errors="replace")))
+        return done.stdout
+
+    def verify_letters(self):
+        """Each bad record is a dead letter, once."""
+        out = self.shoal("dlq", "list", str(self.client.job), "--output", "jsonl")
+        with open(self.path("letters.jsonl"), "wb") as file:
+            file.write(out)
+        return self.job.verify_letters(out.splitlines())
+
     def verify_job(self):
         """What the head says of the job when all is over."""
         answer = self.ask("job", id=str(self.client.job))
@@ -305,4 +322,4 @@ class Cluster:
         for worker in self.ask("workers"):
             if worker["state"] != "lost":
                 expect("calls still running at %s" % worker["name"], worker["running"], 0)
-        return complaints
+        return complaints + self.verify_letters()

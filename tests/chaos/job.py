@@ -10,6 +10,7 @@ import os
 import re
 
 NAME = re.compile(rb'"name":"r(\d+)"')
+LETTERS_MAX = 8000  # of one job; the head's limit is 10,000
 SHOWN = 12  # of a long list
 
 
@@ -45,6 +46,7 @@ class Job:
         """About `seconds` long on `slots` slots. `deadly`: how many workers it may cost by itself."""
         self.records = records
         self.shards = []
+        self.letters = 0  # at most
         self.scopes = rng.randint(1, 4)
         self.pause_ms = rng.choice((0, 0, 5, 20))  # of discovery, between two shards
         self.cut(rng, rng.randint(36, 72), seconds * slots, deadly)
@@ -77,10 +79,11 @@ class Job:
             pauses = rng.randint(1, min(20, shard.records))
             how["pause_every"] = max(shard.records // pauses, 1)
             how["pause_ms"] = max(int(seconds * 1000 * rng.uniform(0.3, 2.5) / pauses), 1)
-        if rng.random() < 0.15:
-            how["bad_every"] = rng.choice((7, 50, 400))
-        if rng.random() < 0.15:
-            how["poison_every"] = rng.choice((11, 60, 300))
+        for key, choices in (("bad_every", (7, 50, 400)), ("poison_every", (11, 60, 300))):
+            every = rng.choice(choices)
+            if rng.random() < 0.15 and self.letters + shard.records // every < LETTERS_MAX:
+                how[key] = every
+                self.letters += shard.records // every
 
     def workflow(self, marks, out):
         config = {"marks": marks, "pause_ms": self.pause_ms,
@@ -135,6 +138,29 @@ class Job:
         if strange:
             complaints.append("%d of %d lines are no record of the job: %r" %
                               (len(strange), lines, strange[:3]))
+        return complaints
+
+    def verify_letters(self, lines):
+        """Complaints about an export of the job's dead letters."""
+        seen, strange = {}, []
+        for line in lines:
+            name = str(json.loads(line).get("record_id"))
+            match = re.fullmatch(r"r(\d+)", name.rsplit(".", 1)[-1])
+            if match:
+                seen[int(match.group(1))] = seen.get(int(match.group(1)), 0) + 1
+            else:
+                strange.append(line[:200])
+        bad, complaints = set(self.bad), []
+        for what, numbers in (
+                ("have no dead letter", [n for n in self.bad if n not in seen]),
+                ("have several dead letters", sorted(n for n in seen if seen[n] > 1)),
+                ("are good, but have a dead letter", sorted(set(seen) - bad))):
+            if numbers:
+                complaints.append("%d records (%d are bad) %s: %s" %
+                                  (len(numbers), len(bad), what, self.tell(numbers)))
+        if strange:
+            complaints.append("%d of %d dead letters are of no record of the job: %r" %
+                              (len(strange), len(lines), strange[:3]))
         return complaints
 
     def tell(self, numbers):
