@@ -145,14 +145,17 @@ class Run:
             self.complaints.append("there is no file of records: %s" % self.cluster.out)
         self.complaints += self.cluster.verify_job()
 
-    def traces(self):
-        for name in os.listdir(self.folder):
-            if name.endswith(".log"):
-                with open(os.path.join(self.folder, name), errors="replace") as file:
-                    for line in file:
-                        if any(trace in line for trace in TRACES):
-                            self.complaints.append("%s says: %s" % (name, line.strip()[:300]))
-                            break
+
+def traces(folder):
+    """What the logs say that they must never say."""
+    found = []
+    for name in sorted(os.listdir(folder)):
+        if name.endswith(".log"):
+            with open(os.path.join(folder, name), errors="replace") as file:
+                line = next((line for line in file if any(t in line for t in TRACES)), None)
+            if line:
+                found.append("%s says: %s" % (name, line.strip()[:300]))
+    return found
 
 
 def run_seed(options):
@@ -177,7 +180,7 @@ def run_seed(options):
             print("logs: %s" % folder)
             return 1
         run.complaints.append(told)
-    run.traces()
+    run.complaints += traces(folder)
     seconds = time.monotonic() - began
     if not run.complaints:
         print("seed %-6d ok      %5.1f s  %2d faults, %d records, %d bad, %d shards" %
@@ -240,8 +243,8 @@ def sweep():
                 return
 
 
-def guard(options):
-    """Runs the seed in a child and ends all that it leaves behind, however it ends."""
+def guard(play, options):
+    """Runs `play(options)` in a child and ends all that it leaves behind, however it ends."""
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     parent = os.getpid()
@@ -252,7 +255,7 @@ def guard(options):
             os._exit(1)
         status = 1
         try:
-            status = run_seed(options)
+            status = play(options)
         finally:
             sys.stdout.flush()
             os._exit(status)
@@ -348,7 +351,7 @@ def arguments():
 def main():
     options = arguments()
     if options.one is not None:
-        return guard(options)
+        return guard(run_seed, options)
     if options.endless:
         seeds = endless(options.endless, options.first or int(time.time()))
     else:

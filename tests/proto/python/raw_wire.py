@@ -44,14 +44,21 @@ class Raw:
         if handshake:
             self.socket.sendall(GREETING + READY)
 
-    def settle(self):
-        """Waits for the head's side of the handshake."""
+    def settle(self, patient=False):
+        """Waits for the head's side of the handshake; nothing may be sent before. `patient`: False
+        where it does not come, and no error."""
         got = b""
         while len(got) < len(GREETING) + 2 or len(got) < len(GREETING) + 2 + got[65]:
-            part = self.socket.recv(4096)
+            try:
+                part = self.socket.recv(4096)
+            except OSError:
+                part = b""
+            if not part and patient:
+                return False
             if not part:
                 raise ConnectionError("the head closed the connection")
             got += part
+        return True
 
     def send(self, data):
         """False once the other side has gone."""
