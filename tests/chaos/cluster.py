@@ -189,8 +189,11 @@ class Cluster:
         self.connectors = self.path("connectors")
         self.out = self.path("out.jsonl")
         self.head = None
-        self.head_stopped = False
-        self.head_expected = None
+        self.head_expected = None  # how the present one may end
+        self.head_comes_at = None  # it is gone, and when it comes again
+        self.head_pause = 0.0
+        self.head_starts = 0
+        self.head_crash = None
         self.workers, self.client = [], None
         self.link_connectors()
         self.start_head()
@@ -220,10 +223,64 @@ class Cluster:
                 glob.glob(os.path.join(build, "tests", "chaos", "*.so")):
             os.symlink(path, os.path.join(self.connectors, os.path.basename(path)))
 
-    def start_head(self):
-        self.head = Head(self.folder, *TIMES, listen="ipc://" + self.socket)
-        self.head_expected = None
-        self.note("head %d is ready" % self.head.process.pid)
+    def start_head(self, crash_at=None):
+        """`crash_at`: it is to kill itself there."""
+        flags = TIMES + (("--crash-at", crash_at) if crash_at else ())
+        began = time.monotonic()
+        self.head_expected = (-signal.SIGKILL,) if crash_at else None
+        self.head_comes_at = None
+        self.head_starts += 1
+        try:
+            self.head = Head(self.folder, *flags, listen="ipc://" + self.socket)
+        except AssertionError:
+            if not crash_at:
+                raise
+            self.note("the head killed itself at %s while it started" % crash_at)
+            self.head_comes_at = time.monotonic() + self.head_pause
+            return
+        self.note("head %d is ready after %.3f s%s" % (
+            self.head.process.pid, time.monotonic() - began,
+            ", to crash at " + crash_at if crash_at else ""))
+
+    def end_head(self, number, pause, crash_at=None):
+        """Sends it a signal that ends it; it comes again after `pause` seconds."""
+        if self.head_comes_at is not None or self.head.process.poll() is not None:
+            return False
+        if number == signal.SIGTERM and self.head_expected:
+            return False  # one that is to crash may do so meanwhile
+        self.head_expected = (0,) if number == signal.SIGTERM else (-signal.SIGKILL,)
+        self.head.process.send_signal(number)
+        self.head.process.send_signal(signal.SIGCONT)  # it may stand still
+        try:
+            status = self.head.process.wait(15 * SLOWER)
+        except subprocess.TimeoutExpired:
+            raise Broken("the head did not end within %.0f s of signal %d" %
+                         (15 * SLOWER, number))
+        self.head_gone(status, pause, crash_at)
+        return True
+
+    def head_gone(self, status, pause, crash_at=None):
+        if status not in (self.head_expected or ()):
+            raise Broken("the head ended with %d, expected was %s" %
+                         (status, self.head_expected or "that it runs"))
+        os.close(self.head.lifeline)
+        self.head_pause, self.head_crash = pause, crash_at
+        self.head_comes_at = time.monotonic() + pause
+
+    def look_at_head(self):
+        if self.head_comes_at is not None:
+            if time.monotonic() >= self.head_comes_at:
+                crash_at, self.head_crash = self.head_crash, None
+                self.start_head(crash_at)
+        elif self.head.process.poll() is not None:
+            self.note("the head ended with %d" % self.head.process.returncode)
+            self.head_gone(self.head.process.returncode, 0.1)
+
+    def await_head(self):
+        """A head that stays, for the proof at the end."""
+        if self.head_comes_at is None and self.head_expected and self.head.process.poll() is None:
+            self.end_head(signal.SIGKILL, 0.0)  # one that is to crash
+        wait_until(lambda: self.look_at_head() or self.head_comes_at is None, 30, "the head")
 
     def ask(self, what, **fields):
         with Client("ipc://" + self.socket, id="looker") as client:
@@ -241,9 +298,7 @@ class Cluster:
 
     def look(self):
         """One look at everybody; the client's exit status once it has ended by itself."""
-        if self.head.process.poll() is not None and self.head_expected is None:
-            raise Broken("the head ended with %d, and nobody asked it to" %
-                         self.head.process.returncode)
+        self.look_at_head()
         for worker in self.workers:
             worker.look()
         return self.client.look()

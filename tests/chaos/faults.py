@@ -10,14 +10,21 @@ from cluster import LEASE_MS, LIVENESS_MS, SLOWER
 DEADLY_MAX = 8  # below SHOAL_LOSSES_MAX, whichever shard they hit
 
 
+# Named places of head/crash.h, between the steps of a group commit.
+CRASH_POINTS = ("segment-written", "segment-synced", "commit-begun", "commit-before",
+                "commit-after", "report-before", "report-after")
+
+
 class Fault:
-    def __init__(self, at, kind, worker, seconds):
+    def __init__(self, at, kind, worker, seconds, point=None):
         self.at, self.kind, self.worker, self.seconds = at, kind, worker, seconds
+        self.point = point  # where a head is to kill itself: NAME:N
 
     def __repr__(self):
         text = "%6.2f s  %-16s" % (self.at, self.kind)
         if self.worker is not None:
             text += " w%d" % (self.worker + 1)
+        text += " at " + self.point if self.point else ""
         return text + (" for %.2f s" % self.seconds if self.seconds else "")
 
 
@@ -32,6 +39,10 @@ KINDS = {
     "net-half-open": (2, 1, True, 0, 0),
     "net-black-hole": (2, 1, True, LIVENESS * 0.3, LIVENESS * 2),
     "net-slow": (3, 0, True, 0.2, 1.5),
+    "head-kill": (3, 0, False, 0.02, LIVENESS),
+    "head-stop": (1, 0, False, 0.1, LIVENESS * 1.6),
+    "head-term": (2, 0, False, 0.02, LIVENESS),
+    "head-crash": (4, 0, False, 0.02, LIVENESS),
     "client-kill": (3, 0, False, 0, 1),
     "client-stop": (1, 0, False, 0.1, LIVENESS * 1.5),
     "client-cut": (2, 0, False, 0, 0),
@@ -50,7 +61,9 @@ def make(rng, seconds, workers, deadly, kinds=None):
         _, is_deadly, needs_worker, least, most = table[kind]
         if deadly + is_deadly <= DEADLY_MAX:
             deadly += is_deadly
+            point = "%s:%d" % (rng.choice(CRASH_POINTS), rng.choice((1, 2, 5, 20)))
             faults.append(Fault(at, kind, rng.randrange(workers) if needs_worker else None,
-                                rng.uniform(least, most)))
+                                rng.uniform(least, most),
+                                point if kind == "head-crash" else None))
         at += rng.expovariate(1 / 0.35) * SLOWER
     return faults

@@ -112,6 +112,23 @@ class Run:
     def net_slow(self, fault, worker):
         worker.proxy.slow(0.02 + fault.seconds / 10, fault.seconds)
 
+    def head_kill(self, fault, _):
+        return self.cluster.end_head(signal.SIGKILL, fault.seconds)
+
+    def head_term(self, fault, _):
+        return self.cluster.end_head(signal.SIGTERM, fault.seconds)
+
+    def head_crash(self, fault, _):
+        return self.cluster.end_head(signal.SIGKILL, fault.seconds, fault.point)
+
+    def head_stop(self, fault, _):
+        process = self.cluster.head.process
+        if self.cluster.head_comes_at is not None or process.poll() is not None:
+            return False
+        process.send_signal(signal.SIGSTOP)
+        self.after(fault.seconds, lambda: process.poll() is None and
+                   process.send_signal(signal.SIGCONT))
+
     def client_kill(self, fault, _):
         return self.cluster.client.kill(fault.seconds)
 
@@ -168,6 +185,7 @@ def run_seed(options):
         run.play()
         for worker in run.cluster.workers:
             worker.go_on()
+        run.cluster.await_head()
         if not run.complaints:
             run.verify()
         run.complaints += run.cluster.end()
