@@ -104,6 +104,7 @@ gates_pass(shoal_hub_t *hub, uint64_t durable)
         gated_remove(hub, worker);
         if (shoal_tide_pass(&worker->ack, durable)) {
             owe(hub, worker);
+            shoal_worker_refeed(shoal_cluster_registry(hub->cluster), worker);
         }
         shoal_hub_owe_again(hub, worker);
     }

@@ -168,7 +168,8 @@ shoal_worker_refeed(shoal_registry_t *registry, shoal_worker_t *worker)
 {
     uint32_t slots = worker->slots < worker->window ? worker->slots : worker->window;
     uint8_t feed = FEED_NONE;
-    if (worker->state == ALIVE && !worker->is_alone && worker->kept_for == 0) {
+    bool is_told = worker->seq - worker->ack.open < SHOAL_UNACKED_MAX;
+    if (worker->state == ALIVE && !worker->is_alone && worker->kept_for == 0 && is_told) {
         if (worker->charge < slots * SHOAL_CHARGE_FULL) {
             feed = FEED_IDLE;
         } else if (worker->charge < worker->window * SHOAL_CHARGE_FULL) {

@@ -25,6 +25,7 @@
 #define SHOAL_WORKER_CLASSES_MAX 64    // of one worker
 #define SHOAL_PROFILES_MAX       64    // different sets of classes
 #define SHOAL_CHARGE_FULL        16    // a call's share of the window; a small one has 1
+#define SHOAL_UNACKED_MAX        2048  // results of a worker that are not durable: no more calls
 #define SHOAL_CASUALTIES_MAX     32    // calls that a lost worker is remembered with
 #define SHOAL_WORKER_ID_MAX      64
 #define SHOAL_WORKER_NAME_MAX    128

@@ -176,27 +176,23 @@ on_call(shoal_session_t *session, const heard_t *heard)
     if (shoal_attempts_find(&session->attempts, call->call, call->attempt)) {
         return; // it is here already, and will end once
     }
-    if (shoal_results_count(session->results) >= 2 * session->attempt_max) {
+    if (shoal_results_count(session->results) >= SHOAL_RESULTS_KEPT_MAX) {
         shoal_session_closed(session, "the head acknowledges no results", heard->now_ms);
         return;
     }
     shoal_attempt_t *attempt =
         shoal_attempt_new(call, session->batch_bytes, session->record_bytes, session->lease_ms);
-    bool has_room = session->attempts.count < session->attempt_max &&
-                    shoal_results_count(session->results) < session->attempt_max;
+    bool has_room = session->attempts.count < session->attempt_max;
     shoal_attempts_add(&session->attempts, attempt);
     if (session->is_draining) {
         shoal_session_report(session, attempt, SHOAL_OUTCOME_RETURNED, NULL, SHOAL_SLICE_NONE);
         return;
     }
     shoal_status_t status = SHOAL_STATUS_INIT;
-    bool done = has_room
-                    ? shoal_slots_submit(session->slots, attempt, &status)
-                    : shoal_fail_as(&status, SHOAL_TRANSIENT, SHOAL_LIMIT,
-                                    "the worker has %zu calls and %zu results that are not "
-                                    "acknowledged, at most %zu of each",
-                                    session->attempts.count - 1,
-                                    shoal_results_count(session->results), session->attempt_max);
+    bool done = has_room ? shoal_slots_submit(session->slots, attempt, &status)
+                         : shoal_fail_as(&status, SHOAL_TRANSIENT, SHOAL_LIMIT,
+                                         "the worker has %zu calls already, at most %zu",
+                                         session->attempts.count - 1, session->attempt_max);
     if (!done) {
         shoal_session_report(session, attempt, SHOAL_OUTCOME_FAILED, &status, SHOAL_SLICE_NONE);
     }

@@ -23,6 +23,7 @@
 
 #define SHOAL_WINDOW_MAX          4096  // as in HELLO
 #define SHOAL_CALLS_PER_WINDOW    16    // small calls may come on top, a sixteenth each
+#define SHOAL_RESULTS_KEPT_MAX    8192  // results that the head does not acknowledge
 #define SHOAL_RUNNING_BYTES_MAX   65536 // of HELLO's `running` and HEARTBEAT's `progress`
 #define SHOAL_BACKOFF_MS_MIN      20    // the first wait is 10 to 20 ms
 #define SHOAL_BACKOFF_MS_MAX      30000

@@ -97,6 +97,20 @@ a_worker_that_runs_one_call_alone_gets_no_other(void)
 }
 
 static void
+results_that_wait_for_the_disk_hold_up_their_worker(void)
+{
+    shoal_registry_t *registry = shoal_registry_new();
+    shoal_worker_t *worker = join(registry, "w1", 4, 4, PIPELINE);
+    worker->seq = SHOAL_UNACKED_MAX;
+    shoal_worker_refeed(registry, worker);
+    CHECK(shoal_profile_idle(registry, worker->profile) == NULL);
+    (void)shoal_tide_set(&worker->ack, 1, 1, 1); // the first one is durable
+    shoal_worker_refeed(registry, worker);
+    CHECK(shoal_profile_idle(registry, worker->profile) == worker);
+    shoal_registry_destroy(&registry);
+}
+
+static void
 suspects_and_drainers_are_not_fed_and_do_not_count(void)
 {
     shoal_registry_t *registry = shoal_registry_new();
@@ -297,6 +311,7 @@ TEST_MAIN(TEST(a_worker_joins_and_is_fed),
           TEST(a_worker_is_labelled_by_its_name_and_the_first_digits_of_its_id),
           TEST(charge_moves_a_worker_from_idle_to_room_to_nothing),
           TEST(a_worker_that_runs_one_call_alone_gets_no_other),
+          TEST(results_that_wait_for_the_disk_hold_up_their_worker),
           TEST(suspects_and_drainers_are_not_fed_and_do_not_count),
           TEST(names_of_classes_are_free_again_when_nobody_has_them),
           TEST(too_many_names_of_classes_are_refused),
