@@ -227,7 +227,11 @@ write_spec(ingest_t *ingest, unsigned slots, shoal_status_t *status)
     uint32_t pairs = shoal_cursor_map(&cursor);
     shoal_slice_t rest = {(const char *)cursor.at, shoal_cursor_left(&cursor)};
     shoal_buffer_t *out = &ingest->spec;
-    shoal_write_map(out, 9);
+    shoal_write_map(out, 11);
+    shoal_write_key(out, "timeout_ms");
+    shoal_write_uint(out, wishes->timeout_ms);
+    shoal_write_key(out, "shard_timeout_ms");
+    shoal_write_uint(out, wishes->shard_timeout_ms);
     shoal_write_key(out, "name");
     shoal_slice_t name = cut_name(wishes->name);
     shoal_write_str(out, name);
@@ -422,7 +426,6 @@ run_job(ingest_t *ingest, shoal_status_t *status)
         .endpoint = ingest->head,
         .join = shoal_address_join(&ingest->address),
         .output = ingest->output,
-        .timeout_ms = ingest->wishes->timeout_ms,
         .progress = shoal_progress_config(STDERR_FILENO),
     };
     unsigned slots = (unsigned)ingest->parallelism;

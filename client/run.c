@@ -42,7 +42,6 @@ typedef struct run {
     uint64_t untold_bytes;  // of output, written and not yet given back as credit
     uint64_t due_ms;        // when run_due() was last called
     bool is_lost;           // that the head does not answer has been said
-    bool is_timed_out;      // STOP was asked for by timeout_ms
     bool is_ended;          // OUTPUT_END came and every commit is here
     bool is_over;
 } run_t;
@@ -108,8 +107,7 @@ send_stop(run_t *run)
     shoal_message_t stop = {.type = SHOAL_MSG_STOP};
     stop.stop.request = shoal_session_request(run->session);
     stop.stop.job = run->result->job;
-    stop.stop.reason = run->is_timed_out ? SHOAL_SLICE("its time is over")
-                                         : SHOAL_SLICE("interrupted at the command line");
+    stop.stop.reason = SHOAL_SLICE("interrupted at the command line");
     (void)shoal_session_send(run->session, &stop, SHOAL_SLICE_NONE);
 }
 
@@ -563,39 +561,9 @@ check_head(run_t *run, uint64_t now_ms)
 }
 
 static void
-check_timeout(run_t *run, uint64_t now_ms)
-{
-    uint64_t timeout_ms = run->plan->timeout_ms;
-    if (timeout_ms == 0 || run->stop_ms > 0 || now_ms < run->start_ms + timeout_ms) {
-        return;
-    }
-    shoal_progress_say(run->progress, "the job's time is over: stopping it");
-    run->is_timed_out = true;
-    run->is_over = !may_have_begun(run);
-    stop_job(run, now_ms);
-}
-
-// A job that was stopped by its timeout has failed; one that was quicker than STOP has not.
-static void
-tell_timeout(run_t *run)
-{
-    shoal_run_result_t *result = run->result;
-    bool has_ended = is_final(run) && strcmp(result->report->state, "STOPPED") != 0;
-    if (run->is_timed_out && !has_ended && !result->signal && result->status.code == SHOAL_OK) {
-        (void)shoal_fail(&result->status, SHOAL_TIMEOUT,
-                         "stopped after %.1f s; the workflow allows no more "
-                         "(workflowConfig.distributedExecution.timeoutSeconds)",
-                         (double)run->plan->timeout_ms / 1000.0);
-    }
-}
-
-static void
 run_due(run_t *run, uint64_t now_ms)
 {
     check_head(run, now_ms);
-    if (!run->is_over) {
-        check_timeout(run, now_ms);
-    }
     if (!run->is_over && run->sync_ms > 0 && now_ms >= run->sync_ms) {
         sync_output(run);
     }
@@ -624,9 +592,6 @@ static uint64_t
 next_due(const run_t *run, uint64_t now_ms)
 {
     uint64_t next = earlier(now_ms + 1000, shoal_progress_next(run->progress));
-    if (run->plan->timeout_ms > 0 && run->stop_ms == 0) {
-        next = earlier(next, run->start_ms + run->plan->timeout_ms);
-    }
     if (run->session) {
         next = earlier(next, shoal_session_next(run->session));
     }
@@ -796,7 +761,6 @@ shoal_run(const shoal_run_plan_t *plan, shoal_run_result_t *ret_result)
     run.progress = shoal_progress_new(&plan->progress, run.start_ms);
     if (catch_signals(&run, &before, &ret_result->status) && run_start(&run, &ret_result->status)) {
         run_loop(&run);
-        tell_timeout(&run);
         save_letters(&run);
     }
     shoal_session_destroy(&run.session);

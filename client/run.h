@@ -42,7 +42,6 @@ typedef struct shoal_run_plan {
     bool is_watching;         // a signal ends the watching, not the job
     uint64_t room_ms;         // 0: SHOAL_RUN_ROOM_MS
     uint64_t lost_ms;         // at most so long without a head; 0: SHOAL_RUN_LOST_MS
-    uint64_t timeout_ms;      // the job is stopped, and has failed, after so long; 0: never
     shoal_progress_config_t progress;
 } shoal_run_plan_t;
 

@@ -30,7 +30,9 @@
 #include "proto/base/slice.h"
 #include "proto/base/status.h"
 
-#define SHOAL_CONNECTOR_ABI    2 // another number is refused by the worker
+#define SHOAL_CONNECTOR_ABI    3 // another number is refused by the worker
+
+#define SHOAL_REQUEST_MS       30000
 
 #define SHOAL_CONNECTOR_EXPORT __attribute__((visibility("default")))
 #define SHOAL_CONNECTOR_SYMBOL "shoal_connector"
@@ -46,6 +48,12 @@ struct shoal_host {
     //   SHOAL_TIMEOUT    time is over (class transient)
     SHOAL_MUST_CHECK bool (*wait)(void *ctx, int fd, short events, uint64_t timeout_ms,
                                   shoal_status_t *status);
+
+    // For direct sinks, before each request: true if one that lasts at most `request_ms` (the sink's own,
+    // or less) is over before the head can have given the shard to another worker.
+    //   SHOAL_CANCELLED  stop and fail with this status; the shard is given back
+    //   SHOAL_INVALID    requests may last as long as the head's lease, or longer
+    SHOAL_MUST_CHECK bool (*may_write)(void *ctx, uint64_t request_ms, shoal_status_t *status);
 
     // True once the call that runs now is cancelled. Look at it in long loops.
     bool (*is_cancelled)(void *ctx);
@@ -190,8 +198,9 @@ typedef struct shoal_processor_ops {
 
 typedef struct shoal_sink_ops {
     // A collected sink encodes; the runtime carries its bytes to whoever asked for the job. A
-    // direct sink writes to its target itself, idempotently.
+    // direct sink writes to its target itself, idempotently; it asks host->may_write() first.
     bool is_collected;
+    uint64_t request_ms; // direct: the longest that one request lasts; 0: SHOAL_REQUEST_MS
 
     SHOAL_MUST_CHECK bool (*open)(const shoal_options_t *options, const shoal_host_t *host,
                                   void **ret_sink, shoal_status_t *status);

@@ -46,6 +46,7 @@ typedef struct shoal_attempt {
     uint64_t batches; // that have arrived
     uint64_t records; // in them
     uint64_t progress;
+    uint64_t started_ms;
     int64_t credit;     // bytes that it may still stream, without a draft
     uint32_t ungranted; // bytes taken and not granted again yet, without a draft
     uint32_t shard;

@@ -53,6 +53,7 @@ shoal_cluster_new(const shoal_cluster_config_t *config)
     cluster->letters_hooks = (shoal_letters_hooks_t){cluster, letter_put, letter_drop};
     cluster->owns_ledger = !config->ledger;
     cluster->ledger = config->ledger ? config->ledger : shoal_ledger_new(NULL);
+    cluster->late_ms = SHOAL_TIME_NEVER;
     return cluster;
 }
 
@@ -261,7 +262,8 @@ shoal_cluster_settle(shoal_cluster_t *cluster, shoal_job_t *job, uint64_t now_ms
     }
     shoal_stage_t stage = job->stage;
     (void)letters_bury(cluster, job, now_ms);
-    if (shoal_job_advance(job)) {
+    bool is_quiet = job->quiet_ms <= now_ms || job->is_stopping; // nobody writes for it any more
+    if (is_quiet && shoal_job_advance(job)) {
         shoal_cluster_end_job(cluster, job, now_ms);
         return;
     }
@@ -289,7 +291,10 @@ shoal_cluster_fail(shoal_cluster_t *cluster, shoal_attempt_t *attempt, shoal_end
     uint32_t number = attempt->number;
     shoal_worker_t *worker = attempt->worker;
     const shoal_port_t *port = &cluster->config.port;
-    if (end == SHOAL_END_FAILED || end == SHOAL_END_LOST) {
+    bool may_go_on = end == SHOAL_END_LOST || end == SHOAL_END_LATE;
+    uint64_t hold_ms =
+        may_go_on ? shoal_cluster_loss_delay(cluster, job, worker->is_dead, now_ms) : 0;
+    if (end == SHOAL_END_FAILED || may_go_on) {
         port->ended(port->ctx, job, attempt, why);
         shoal_mail_note(job, shard, attempt->number, end == SHOAL_END_LOST ? "lost" : "failed", why,
                         worker->id, shoal_cluster_wall(cluster, now_ms));
@@ -312,6 +317,7 @@ shoal_cluster_fail(shoal_cluster_t *cluster, shoal_attempt_t *attempt, shoal_end
     shoal_ledger_add(cluster->ledger, &job->page, &entry);
     uint64_t delay = shoal_job_shard_failed(job, shard, end, why, worker->id, entry.chance);
     if (delay != SHOAL_JOB_NO_RETRY && delay > 0) {
+        delay = delay < hold_ms ? hold_ms : delay;
         shoal_delay_add(cluster->delays, now_ms + delay, shoal_call_number(job->number, shard));
     }
     shoal_cluster_settle(cluster, job, now_ms);

@@ -4,7 +4,7 @@
 //
 // cluster.c has the attempts and the ends of jobs, joining.c the workers that come and go, stream.c
 // what they send, jobs.c what clients submit, turn.c what is started, alone.c what is started
-// alone. Nobody else includes this.
+// alone, late.c what takes too long. Nobody else includes this.
 //
 // Threads: the hub's.  Logging: none.
 
@@ -34,6 +34,7 @@ struct shoal_cluster {
     shoal_alone_t *alone;
     size_t alone_count;
     size_t alone_size;
+    uint64_t late_ms;        // when something has taken too long, at the earliest
     uint64_t alone_ms;       // when workers are looked for again
     uint64_t retain_next_ms; // when finished jobs are looked at again
     size_t held;             // jobs with is_held
@@ -112,6 +113,19 @@ void shoal_cluster_hold(shoal_cluster_t *cluster, shoal_job_t *job);
 
 // The ledger is not behind any more: what was not granted meanwhile is.
 void shoal_cluster_grant_again(shoal_cluster_t *cluster);
+
+// A job's time has begun when it was accepted, an attempt's begins now.
+void shoal_cluster_time_job(shoal_cluster_t *cluster, shoal_job_t *job);
+void shoal_cluster_time_attempt(shoal_cluster_t *cluster, shoal_attempt_t *attempt,
+                                uint64_t now_ms);
+
+// An attempt of the job is fenced that may go on; `is_dead`: its process has ended. Returns for how
+// long its sink may still write, and notes that the job is not over before.
+uint64_t shoal_cluster_loss_delay(shoal_cluster_t *cluster, shoal_job_t *job, bool is_dead,
+                                  uint64_t now_ms);
+
+// Ends what has taken too long; due at `late_ms`.
+void shoal_cluster_end_late(shoal_cluster_t *cluster, uint64_t now_ms);
 
 void shoal_cluster_changed(shoal_cluster_t *cluster, shoal_job_t *job, bool is_urgent);
 

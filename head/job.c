@@ -10,6 +10,7 @@
 
 #include "head/run.h"
 #include "proto/base/alloc.h"
+#include "proto/record/cursor.h"
 
 shoal_job_t *
 shoal_job_new(uint64_t number, shoal_slice_t id, const shoal_spec_t *spec, unsigned class_number,
@@ -182,6 +183,19 @@ shoal_job_collects(const shoal_job_t *job, const shoal_shard_t *shard)
     return job->output && shard->stage >= SHOAL_STAGE_PREPARE && shard->stage <= SHOAL_STAGE_LINK;
 }
 
+// What check says of the job: "write_ms".
+static void
+note_check(shoal_job_t *job, shoal_slice_t detail)
+{
+    shoal_slice_t value;
+    if (detail.len > 0 && shoal_map_find(detail, "write_ms", &value)) {
+        shoal_cursor_t cursor = shoal_cursor_over(value);
+        uint64_t write_ms = shoal_cursor_uint(&cursor);
+        write_ms = write_ms < SHOAL_WRITE_MS_MAX ? write_ms : SHOAL_WRITE_MS_MAX;
+        job->write_ms = cursor.is_bad ? 0 : write_ms;
+    }
+}
+
 bool
 shoal_job_take_result(shoal_job_t *job, uint32_t index, shoal_slice_t detail, uint64_t records,
                       const char *worker, shoal_status_t *status)
@@ -196,6 +210,9 @@ shoal_job_take_result(shoal_job_t *job, uint32_t index, shoal_slice_t detail, ui
         job->map_records += job->books.successful - before;
     }
     job->records = job->books.successful;
+    if (index == SHOAL_SHARD_CHECK) {
+        note_check(job, detail);
+    }
     return true;
 }
 
@@ -257,13 +274,15 @@ retry_delay(const shoal_job_t *job, shoal_shard_t *shard, shoal_end_t end,
         shard->losses++;
         return shard->losses >= SHOAL_LOSSES_MAX ? SHOAL_JOB_NO_RETRY : SHOAL_LOSS_DELAY_MS;
     case SHOAL_END_FAILED:
+    case SHOAL_END_LATE:
     default: break;
     }
     shard->failures++;
     if (why->error_class != SHOAL_TRANSIENT || shard->failures >= job->spec.max_attempts) {
         return SHOAL_JOB_NO_RETRY;
     }
-    return back_off(job, shard->failures, chance);
+    uint64_t delay = back_off(job, shard->failures, chance);
+    return end == SHOAL_END_LATE && delay < SHOAL_LOSS_DELAY_MS ? SHOAL_LOSS_DELAY_MS : delay;
 }
 
 uint64_t
@@ -279,7 +298,7 @@ shoal_job_shard_failed(shoal_job_t *job, uint32_t index, shoal_end_t end, const 
         }
         return delay;
     }
-    if (end == SHOAL_END_FAILED || end == SHOAL_END_LOST) {
+    if (end == SHOAL_END_FAILED || end == SHOAL_END_LOST || end == SHOAL_END_LATE) {
         job->retried++;
         shoal_buffer_t text = SHOAL_BUFFER_INIT;
         shoal_buffer_append_format(&text, "tried again: %s", why->text);

@@ -27,7 +27,9 @@
 #define SHOAL_JOB_CURSOR_MAX  65536 // bytes of discover's cursor
 #define SHOAL_LOSSES_MAX      10    // workers that a shard may lose before it is given up
 #define SHOAL_CRASHES_MAX     2     // crashes after which a shard runs alone, once
-#define SHOAL_LOSS_DELAY_MS   200   // before a lost shard runs again: its worker's report comes in
+#define SHOAL_WRITE_MS_MAX    3600000
+#define SHOAL_TIMEOUT_MS_MAX  31536000000 // a year
+#define SHOAL_LOSS_DELAY_MS   200 // before a lost shard runs again: its worker's report comes in
 #define SHOAL_BACKOFF_MS_MAX  300000
 #define SHOAL_ATTEMPTS_OF_MAX 1000 // of retry.max_attempts
 #define SHOAL_LIFE_ATTEMPTS   1000 // each life of the head begins its attempts' numbers above
@@ -63,6 +65,8 @@ typedef struct shoal_spec {
     uint64_t backoff_ms;
     double factor;
     uint32_t weight;
+    uint64_t timeout_ms;       // of the job, from its acceptance; 0: none
+    uint64_t shard_timeout_ms; // of one attempt of a shard
     uint64_t retry_of;     // a job whose dead letters are tried again; 0: it is a job of its own
     shoal_slice_t letters; // of those, msgpack array of numbers; empty: all
 } shoal_spec_t;
@@ -103,6 +107,10 @@ struct shoal_job {
     bool is_stopping;     // STOP, or an error that ends the job at once: `end_state` is set
     shoal_job_state_t end_state;
     char wait_reason[256]; // why the last retry waits
+    uint64_t
+        write_ms; // its sink writes by itself, one request lasts so long at most; 0: it does not
+    uint64_t quiet_ms;    // until then an attempt that was lost may still write; 0: none does
+    uint64_t deadline_ms; // when it has taken too long
     uint64_t created_ms;
     uint64_t started_ms;
     uint64_t finished_ms;
@@ -194,6 +202,7 @@ typedef enum shoal_end {
     SHOAL_END_LOST,     // its worker, or its lease
     SHOAL_END_RETURNED, // politely: it does not count
     SHOAL_END_DECLINED, // the same, but it waits a little before it runs again
+    SHOAL_END_LATE,     // it has run for longer than it may: failed, and may go on for a moment
 } shoal_end_t;
 
 #define SHOAL_JOB_NO_RETRY UINT64_MAX

@@ -127,6 +127,7 @@ job_add(shoal_cluster_t *cluster, uint64_t number, shoal_slice_t id, const shoal
     cluster->spec_bytes += job->args_len;
     shoal_names_add(cluster->job_ids, shoal_slice_of(job->id), job);
     shoal_names_add(cluster->job_numbers, number_key(&job->number), job);
+    shoal_cluster_time_job(cluster, job);
     return job;
 }
 

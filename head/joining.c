@@ -169,9 +169,11 @@ casualty_charge(shoal_cluster_t *cluster, const shoal_casualty_t *casualty, cons
     const shoal_shard_t *shard = shoal_backlog_at(job->backlog, index);
     bool is_enough = casualty->was_alone || shard->crashes + 1 >= SHOAL_CRASHES_MAX;
     if (shard->live != SHOAL_SHARD_NONE && is_enough) { // it runs somewhere else by now
+        uint64_t hold_ms = shoal_cluster_loss_delay(cluster, job, /*is_dead=*/false, now_ms);
         shoal_cluster_cancel(cluster, shoal_attempt_at(cluster->attempts, shard->live),
                              "it crashes its workers");
-        shoal_backlog_set(job->backlog, index, SHOAL_SHARD_READY);
+        shoal_backlog_set(job->backlog, index, SHOAL_SHARD_DELAYED);
+        shoal_delay_add(cluster->delays, now_ms + hold_ms, casualty->call);
     }
     (void)shoal_job_shard_crashed(job, index, casualty->was_alone, why, worker);
     shoal_cluster_settle(cluster, job, now_ms);
@@ -266,6 +268,7 @@ shoal_cluster_join(shoal_cluster_t *cluster, const shoal_offer_t *offer, shoal_s
     shoal_worker_t *known = shoal_registry_find(cluster->registry, offer->id);
     bool is_same = known && known->incarnation == offer->incarnation;
     if (known && !is_same) {
+        known->is_dead = true;
         shoal_cluster_lose(cluster, known, SHOAL_WORKER_ON_LOSE,
                            has_obituary ? obituary.text : "its process was started again", now_ms);
         if (has_obituary && obituary.is_crash) {
@@ -276,6 +279,7 @@ shoal_cluster_join(shoal_cluster_t *cluster, const shoal_offer_t *offer, shoal_s
         return false;
     }
     shoal_worker_t *worker = *ret_worker;
+    worker->is_dead = false;
     if (has_obituary) {
         worker->last_end = shoal_realloc(worker->last_end, SHOAL_WORKER_END_MAX);
         (void)snprintf(worker->last_end, SHOAL_WORKER_END_MAX, "%s%s", obituary.text,

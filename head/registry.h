@@ -100,6 +100,7 @@ struct shoal_worker {
     uint32_t labels_len;
     uint64_t heard_ms;            // for the caller
     char *last_end;               // how its process before this one ended, for people; or NULL
+    bool is_dead;                 // its process has ended, as another one of it says
     bool must_drain;              // a client has asked for its end
     uint64_t drain_ms;            // with this
     uint64_t lost_ms;             // SUSPECT without a connection: when it counts as lost

@@ -346,7 +346,8 @@ apply_failed(story_t *story, const shoal_entry_t *entry, shoal_status_t *status)
                         shoal_code_from(entry->code), "%.*s", SHOAL_SLICE_ARGS(entry->text));
     (void)snprintf(why.key, sizeof(why.key), "%.*s", SHOAL_SLICE_ARGS(entry->key));
     shard->live = SHOAL_SHARD_NONE;
-    if (entry->end == SHOAL_END_FAILED || entry->end == SHOAL_END_LOST) {
+    if (entry->end == SHOAL_END_FAILED || entry->end == SHOAL_END_LOST ||
+        entry->end == SHOAL_END_LATE) {
         shoal_mail_note(story->job, index, (uint32_t)entry->attempt,
                         entry->end == SHOAL_END_LOST ? "lost" : "failed", &why, who->id,
                         entry->at_ms);
@@ -375,7 +376,8 @@ apply_crashed(story_t *story, const shoal_entry_t *entry, shoal_status_t *status
     bool is_enough = entry->alone || shard->crashes + 1 >= SHOAL_CRASHES_MAX;
     if (shard->state == SHOAL_SHARD_RUNNING && is_enough) {
         shard->live = SHOAL_SHARD_NONE;
-        shoal_backlog_set(story->job->backlog, index, SHOAL_SHARD_READY);
+        shoal_backlog_set(story->job->backlog, index, SHOAL_SHARD_DELAYED);
+        delay_note(story, index, 0);
     }
     (void)shoal_job_shard_crashed(story->job, index, entry->alone != 0, &why, worker);
     advance(story);
@@ -448,6 +450,10 @@ delays_restore(shoal_replay_t *replay, story_t *story, uint64_t now_ms)
     shoal_job_t *job = story->job;
     size_t bytes = shoal_backlog_end(job->backlog) / 8 + 1;
     unsigned char *seen = story->delay_count > 0 ? shoal_alloc(bytes) : NULL;
+    // Those that were lost may still be written; how long ago that was is not known.
+    uint64_t hold_ms = story->delay_count > 0 ? shoal_cluster_loss_delay(replay->cluster, job,
+                                                                         /*is_dead=*/false, now_ms)
+                                              : 0;
     for (size_t i = story->delay_count; i-- > 0;) {
         const delay_t *delay = &story->delays[i];
         unsigned char bit = (unsigned char)(1U << (delay->shard % 8));
@@ -455,7 +461,8 @@ delays_restore(shoal_replay_t *replay, story_t *story, uint64_t now_ms)
         seen[delay->shard / 8] |= bit;
         if (!is_seen &&
             shoal_backlog_at(job->backlog, delay->shard)->state == SHOAL_SHARD_DELAYED) {
-            shoal_delay_add(replay->cluster->delays, now_ms + delay->ms,
+            uint64_t ms = delay->ms > hold_ms ? delay->ms : hold_ms;
+            shoal_delay_add(replay->cluster->delays, now_ms + ms,
                             shoal_call_number(job->number, delay->shard));
         }
     }

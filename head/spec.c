@@ -114,6 +114,14 @@ value_read(shoal_slice_t key, shoal_cursor_t *cursor, shoal_spec_t *spec, shoal_
         spec->weight = (uint32_t)number;
         return true;
     }
+    if (shoal_slice_is(key, "timeout_ms")) {
+        return read_uint(cursor, SHOAL_TIMEOUT_MS_MAX, &spec->timeout_ms) ||
+               key_fails(status, "timeout_ms", "a number up to 31536000000");
+    }
+    if (shoal_slice_is(key, "shard_timeout_ms")) {
+        return read_uint(cursor, SHOAL_TIMEOUT_MS_MAX, &spec->shard_timeout_ms) ||
+               key_fails(status, "shard_timeout_ms", "a number up to 31536000000");
+    }
     if (shoal_slice_is(key, "retry")) {
         return retry_read(cursor, spec, status);
     }

@@ -144,6 +144,7 @@ shoal_cluster_start(shoal_cluster_t *cluster, const shoal_choice_t *choice, uint
     if (job->running == 1) { // it waits for nothing any more
         shoal_cluster_changed(cluster, job, false);
     }
+    shoal_cluster_time_attempt(cluster, attempt, now_ms);
     shoal_worker_add_attempt(cluster->registry, choice->worker, attempt);
     shoal_scheduler_update(cluster->scheduler, job);
     start_note(cluster, attempt, now_ms);
@@ -275,6 +276,7 @@ void
 shoal_cluster_run(shoal_cluster_t *cluster, uint64_t now_ms)
 {
     leases_end(cluster, now_ms);
+    shoal_cluster_end_late(cluster, now_ms);
     delays_end(cluster, now_ms);
     shoal_cluster_retain(cluster, now_ms);
     shoal_cluster_dispatch(cluster, now_ms);
@@ -304,5 +306,6 @@ shoal_cluster_next(const shoal_cluster_t *cluster)
     uint64_t next = lease < delay ? lease : delay;
     uint64_t retain = shoal_cluster_next_retain(cluster);
     next = retain < next ? retain : next;
-    return alone < next ? alone : next;
+    next = alone < next ? alone : next;
+    return cluster->late_ms < next ? cluster->late_ms : next;
 }

@@ -54,6 +54,7 @@ struct shoal_attempt {
     atomic_ullong progress; // moved by the slot
 
     // The slot's while it runs, the link's afterwards.
+    bool is_fenced; // it was not allowed to write, and ends as cancelled
     uint64_t batches;
     uint64_t records;
 };

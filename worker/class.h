@@ -25,7 +25,7 @@
 #include "proto/base/slice.h"
 #include "proto/base/status.h"
 
-#define SHOAL_CLASS_ABI    2      // another number is refused
+#define SHOAL_CLASS_ABI    3      // another number is refused
 #define SHOAL_RESULT_BYTES 262144 // the most that a call may put in its result
 
 // ---- what the worker offers to a call while it runs; every function takes `ctx` first
@@ -57,6 +57,13 @@ struct shoal_call {
     // The same for a batch that holds `count` dead letters (docs/protocol.md 6.2), at most batch_bytes.
     SHOAL_MUST_CHECK bool (*send_letters)(void *ctx, shoal_buffer_t *batch, uint32_t count,
                                           shoal_status_t *status);
+
+    // For calls that write somewhere by themselves: ask before each write, which lasts at most
+    // `write_ms`. True: it is over before the head can have given the call to another worker.
+    //   SHOAL_CANCELLED  the call is cancelled, or the head was not heard for too long; fail with
+    //                    this status, and the call is given back
+    //   SHOAL_INVALID    a write may last as long as the head's lease, or longer
+    SHOAL_MUST_CHECK bool (*may_write)(void *ctx, uint64_t write_ms, shoal_status_t *status);
 
     bool (*is_cancelled)(void *ctx); // look at it in long loops; cheap
     void (*progress)(void *ctx);     // the call moves on; without it for a lease (60 s) it counts

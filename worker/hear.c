@@ -38,6 +38,16 @@ at_most(uint64_t value, uint32_t limit)
     return value < limit ? (uint32_t)value : limit;
 }
 
+// Calls may write for a lease from the moment in which we said something that the head has answered,
+// not from when we read the answer: that may have waited here while we were stopped.
+static void
+heard_after(shoal_session_t *session, uint64_t said_ms, uint64_t now_ms)
+{
+    if (said_ms + session->lease_ms > now_ms) {
+        shoal_slots_may_write(session->slots, said_ms + session->lease_ms - now_ms);
+    }
+}
+
 static void
 on_welcome(shoal_session_t *session, const heard_t *heard)
 {
@@ -60,6 +70,10 @@ on_welcome(shoal_session_t *session, const heard_t *heard)
     session->batch_bytes = at_most(welcome->batch_bytes, SHOAL_BATCH_BYTES_MAX);
     session->record_bytes = at_most(welcome->record_bytes, SHOAL_RECORD_BYTES_MAX);
     session->beat_at_ms = heard->now_ms + session->heartbeat_ms;
+    session->beat_count = session->beats_over = 0;
+    if (session->attempts.count == 0) { // else CANCELs for them may still be on their way
+        heard_after(session, session->greeted_ms, heard->now_ms);
+    }
     shoal_session_become(session, SHOAL_SESSION_READY, "WELCOME");
     if (session->is_draining) { // HELLO may have said otherwise
         shoal_session_say_no_window(session, heard->now_ms);
@@ -99,6 +113,13 @@ on_bye(shoal_session_t *session, const heard_t *heard)
 static void
 on_heartbeat(shoal_session_t *session, const heard_t *heard)
 {
+    if (session->beat_count > 0) {
+        heard_after(session, session->beats_ms[session->beat_first], heard->now_ms);
+        session->beat_first = (session->beat_first + 1) % SHOAL_BEATS_MAX;
+        session->beat_count--;
+    } else if (session->beats_over > 0) {
+        session->beats_over--;
+    }
     session->backoff_ms = SHOAL_BACKOFF_MS_MIN; // the connection holds
     shoal_results_acknowledge(session->results, heard->message->heartbeat.ack);
 }

@@ -93,6 +93,15 @@ host_wait(void *ctx, int fd, short events, uint64_t timeout_ms, shoal_status_t *
 }
 
 static bool
+host_may_write(void *ctx, uint64_t request_ms, shoal_status_t *status)
+{
+    const pipeline_t *pipeline = ctx;
+    const shoal_call_t *call = pipeline->call;
+    return call ? call->may_write(call->ctx, request_ms, status)
+                : shoal_fail(status, SHOAL_CANCELLED, "no call runs");
+}
+
+static bool
 host_is_cancelled(void *ctx)
 {
     const pipeline_t *pipeline = ctx;
@@ -231,13 +240,20 @@ run_processors(pipeline_t *pipeline, shoal_slice_t *record, shoal_status_t *stat
     return STEP_DONE;
 }
 
+static uint64_t
+request_ms(const shoal_sink_ops_t *sink)
+{
+    return sink->request_ms > 0 ? sink->request_ms : SHOAL_REQUEST_MS;
+}
+
 static bool
 run_sink(pipeline_t *pipeline, shoal_slice_t record, shoal_status_t *status)
 {
     const shoal_link_t *link = &pipeline->chain.sink;
     const shoal_sink_ops_t *sink = link->connector->sink;
     if (!sink->is_collected) {
-        return pipeline->host.is_dry_run || sink->write(link->instance, record, NULL, status);
+        return pipeline->host.is_dry_run || (host_may_write(pipeline, request_ms(sink), status) &&
+                                             sink->write(link->instance, record, NULL, status));
     }
     if (!sink->write(link->instance, record, shoal_stream_out(&pipeline->stream), status)) {
         shoal_stream_undo(&pipeline->stream);
@@ -358,6 +374,10 @@ check(pipeline_t *pipeline, shoal_slice_t args, shoal_status_t *status)
         shoal_books_warn(&pipeline->books, chain->warnings[i]);
     }
     const shoal_sink_ops_t *sink = chain->sink.connector->sink;
+    if (!sink->is_collected && !pipeline->host.is_dry_run &&
+        !host_may_write(pipeline, request_ms(sink), status)) {
+        return false;
+    }
     return chain->source.connector->source->check(chain->source.instance, status) &&
            (!sink->check || sink->check(chain->sink.instance, status));
 }
@@ -384,12 +404,13 @@ discover(pipeline_t *pipeline, shoal_slice_t args, shoal_status_t *status)
 }
 
 static bool
-flush_sink(const pipeline_t *pipeline, shoal_status_t *status)
+flush_sink(pipeline_t *pipeline, shoal_status_t *status)
 {
     const shoal_link_t *link = &pipeline->chain.sink;
     const shoal_sink_ops_t *sink = link->connector->sink;
     return sink->is_collected || pipeline->host.is_dry_run || !sink->flush ||
-           sink->flush(link->instance, status);
+           (host_may_write(pipeline, request_ms(sink), status) &&
+            sink->flush(link->instance, status));
 }
 
 static bool
@@ -537,6 +558,7 @@ construct(void *ctx, shoal_slice_t args, void **ret_self, shoal_status_t *status
     shoal_buffer_append_slice(&pipeline->args, args);
     pipeline->host = (shoal_host_t){.ctx = pipeline,
                                     .wait = host_wait,
+                                    .may_write = host_may_write,
                                     .is_cancelled = host_is_cancelled,
                                     .progress = host_progress,
                                     .warn = host_warn,
@@ -579,10 +601,16 @@ destroy(void *self)
 static void
 write_result(const pipeline_t *pipeline, bool is_check, shoal_buffer_t *result)
 {
-    shoal_write_map(result, shoal_books_pairs(&pipeline->books) + (is_check ? 1 : 0));
+    const shoal_sink_ops_t *sink = pipeline->chain.sink.connector->sink;
+    bool writes = is_check && !sink->is_collected && !pipeline->host.is_dry_run;
+    shoal_write_map(result, shoal_books_pairs(&pipeline->books) + is_check + writes);
     if (is_check) {
         shoal_write_key(result, "collected");
-        shoal_write_bool(result, pipeline->chain.sink.connector->sink->is_collected);
+        shoal_write_bool(result, sink->is_collected);
+    }
+    if (writes) {
+        shoal_write_key(result, "write_ms");
+        shoal_write_uint(result, request_ms(sink));
     }
     shoal_books_write(&pipeline->books, result);
 }

@@ -135,7 +135,14 @@ shoal_session_say_heartbeat(shoal_session_t *session, uint64_t now_ms)
     shoal_slots_progress(session->slots, list_progress, &list);
     shoal_message_t beat = {.type = SHOAL_MSG_HEARTBEAT};
     beat.heartbeat.progress = list_end(&list);
-    (void)shoal_session_say(session, &beat, NULL, now_ms);
+    if (!shoal_session_say(session, &beat, NULL, now_ms)) {
+        return;
+    }
+    if (session->beat_count == SHOAL_BEATS_MAX || session->beats_over > 0) {
+        session->beats_over++;
+    } else {
+        session->beats_ms[(session->beat_first + session->beat_count++) % SHOAL_BEATS_MAX] = now_ms;
+    }
 }
 
 void

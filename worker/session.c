@@ -135,6 +135,10 @@ report_end(shoal_session_t *session, const shoal_news_t *news)
         attempt_give_back(session, attempt, STREAM_LOST);
         return;
     }
+    if (attempt->is_fenced && news->outcome == SHOAL_OUTCOME_CANCELLED) {
+        attempt_give_back(session, attempt, "the head was not heard for too long to go on writing");
+        return;
+    }
     if (attempt->is_returned && news->outcome == SHOAL_OUTCOME_CANCELLED) {
         attempt_give_back(session, attempt, "the worker drains");
         return;

@@ -28,6 +28,7 @@
 #define SHOAL_BACKOFF_MS_MIN      20    // the first wait is 10 to 20 ms
 #define SHOAL_BACKOFF_MS_MAX      30000
 #define SHOAL_LIVENESS_MS_INITIAL 5000  // until WELCOME says otherwise
+#define SHOAL_BEATS_MAX           64    // heartbeats that the head may owe an answer to
 #define SHOAL_HANG_MS_MAX         10000 // from CANCEL to hung; a shorter lease makes it shorter
 #define SHOAL_DRAIN_GRACE_MS      2000  // and from being handed back, when the worker drains
 

@@ -22,10 +22,14 @@ struct shoal_session {
     shoal_session_state_t state;
     uint64_t random;
     uint64_t backoff_ms;
-    uint64_t dial_at_ms;  // WAITING
-    uint64_t greeted_ms;  // GREETING: when HELLO was sent
-    uint64_t heard_ms;    // when the head was heard last
-    uint64_t beat_at_ms;  // READY: when the next HEARTBEAT is due
+    uint64_t dial_at_ms;                // WAITING
+    uint64_t greeted_ms;                // GREETING: when HELLO was sent
+    uint64_t heard_ms;                  // when the head was heard last
+    uint64_t beat_at_ms;                // READY: when the next HEARTBEAT is due
+    uint64_t beats_ms[SHOAL_BEATS_MAX]; // when those went out that are not answered, a ring
+    size_t beat_first;
+    size_t beat_count;
+    size_t beats_over;    // that went out when the ring was full, after those in it
     uint64_t retry_at_ms; // the socket was full; SHOAL_TIME_NEVER: it was not
 
     char head[65]; // id of the head that we know; empty: none yet

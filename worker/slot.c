@@ -22,14 +22,15 @@
 #define POLL_MS_MAX    3600000
 
 bool
-shoal_slot_init(shoal_slot_t *slot, pthread_mutex_t *mutex, shoal_queue_t *news, shoal_log_t *log,
-                shoal_status_t *status)
+shoal_slot_init(shoal_slot_t *slot, pthread_mutex_t *mutex, shoal_queue_t *news,
+                const atomic_ullong *write_until_ms, shoal_log_t *log, shoal_status_t *status)
 {
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (fd < 0) {
         return shoal_fail_errno(status, errno, "could not make an eventfd for a slot");
     }
-    *slot = (shoal_slot_t){.mutex = mutex, .news = news, .log = log, .wake_fd = fd};
+    *slot = (shoal_slot_t){
+        .mutex = mutex, .news = news, .write_until_ms = write_until_ms, .log = log, .wake_fd = fd};
     (void)pthread_cond_init(&slot->wake, NULL);
     return true;
 }
@@ -81,17 +82,43 @@ call_is_cancelled(void *ctx)
     return atomic_load_explicit(&slot->attempt->is_cancelled, memory_order_relaxed);
 }
 
+static bool
+fail_cancelled(shoal_status_t *status)
+{
+    return shoal_fail(status, SHOAL_CANCELLED, "the call was cancelled");
+}
+
+static bool
+call_may_write(void *ctx, uint64_t write_ms, shoal_status_t *status)
+{
+    shoal_slot_t *slot = ctx;
+    shoal_attempt_t *attempt = slot->attempt;
+    if (call_is_cancelled(slot)) {
+        return fail_cancelled(status);
+    }
+    if (write_ms >= attempt->lease_ms) {
+        return shoal_fail(
+            status, SHOAL_INVALID,
+            "one write may last %llu ms, which has to be less than the head's lease of "
+            "%llu ms; shorten it, or start the head with a longer --lease-ms",
+            (unsigned long long)write_ms, (unsigned long long)attempt->lease_ms);
+    }
+    uint64_t until_ms = atomic_load_explicit(slot->write_until_ms, memory_order_relaxed);
+    if (shoal_clock_boot_ms() + write_ms < until_ms) {
+        return true;
+    }
+    attempt->is_fenced = true;
+    return shoal_fail(
+        status, SHOAL_CANCELLED,
+        "the head was not heard for so long that it may have given the call to another "
+        "worker");
+}
+
 static void
 call_progress(void *ctx)
 {
     shoal_slot_t *slot = ctx;
     (void)atomic_fetch_add_explicit(&slot->attempt->progress, 1, memory_order_relaxed);
-}
-
-static bool
-fail_cancelled(shoal_status_t *status)
-{
-    return shoal_fail(status, SHOAL_CANCELLED, "the call was cancelled");
 }
 
 static SHOAL_PRINTF(3, 4) void call_log(void *ctx, shoal_log_level_t level, const char *format, ...)
@@ -323,6 +350,7 @@ context_of(shoal_slot_t *slot)
         .send = call_send,
         .send_letters = call_send_letters,
         .wait = call_wait,
+        .may_write = call_may_write,
         .is_cancelled = call_is_cancelled,
         .progress = call_progress,
         .log = call_log,
@@ -384,7 +412,7 @@ shoal_slot_run(shoal_slot_t *slot, shoal_instance_t *instance)
         return news;
     }
     shoal_buffer_fini(&news->detail);
-    if (call_is_cancelled(slot)) {
+    if (call_is_cancelled(slot) || slot->attempt->is_fenced) {
         news->outcome = SHOAL_OUTCOME_CANCELLED;
         return news;
     }

@@ -18,8 +18,9 @@
 #include "worker/news.h"
 
 typedef struct shoal_slot {
-    pthread_mutex_t *mutex; // the pool's; guards what says so here and in attempt.h
-    shoal_queue_t *news;    // where its news go
+    pthread_mutex_t *mutex;              // the pool's; guards what says so here and in attempt.h
+    shoal_queue_t *news;                 // where its news go
+    const atomic_ullong *write_until_ms; // the pool's
     shoal_log_t *log;
     pthread_cond_t wake;      // credit has come, or the attempt is cancelled
     int wake_fd;              // an eventfd that says the same to poll()
@@ -29,8 +30,8 @@ typedef struct shoal_slot {
 
 //   SHOAL_IO  no descriptor left
 SHOAL_MUST_CHECK bool shoal_slot_init(shoal_slot_t *slot, pthread_mutex_t *mutex,
-                                      shoal_queue_t *news, shoal_log_t *log,
-                                      shoal_status_t *status);
+                                      shoal_queue_t *news, const atomic_ullong *write_until_ms,
+                                      shoal_log_t *log, shoal_status_t *status);
 void shoal_slot_fini(shoal_slot_t *slot);
 
 // Makes the slot look at its attempt again. Any thread, with the mutex.

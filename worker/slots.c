@@ -13,6 +13,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "proto/base/alloc.h"
@@ -42,7 +43,8 @@ struct shoal_slots {
     uint64_t ended_reported;
     shoal_queue_t *news;
     shoal_log_t *log;
-    uint32_t count; // of places that are initialised
+    atomic_ullong write_until_ms; // by shoal_clock_boot_ms()
+    uint32_t count;               // of places that are initialised
     place_t places[];
 };
 
@@ -152,7 +154,8 @@ slot_main(void *arg)
 static bool
 place_start(shoal_slots_t *pool, place_t *place, shoal_status_t *status)
 {
-    if (!shoal_slot_init(&place->slot, &pool->mutex, pool->news, pool->log, status)) {
+    if (!shoal_slot_init(&place->slot, &pool->mutex, pool->news, &pool->write_until_ms, pool->log,
+                         status)) {
         return false;
     }
     place->pool = pool;
@@ -349,6 +352,13 @@ shoal_slots_cancel(shoal_slots_t *slots, shoal_attempt_t *attempt)
     }
     (void)pthread_mutex_unlock(&slots->mutex);
     return was_queued;
+}
+
+void
+shoal_slots_may_write(shoal_slots_t *slots, uint64_t left_ms)
+{
+    atomic_store_explicit(&slots->write_until_ms, shoal_clock_boot_ms() + left_ms,
+                          memory_order_relaxed);
 }
 
 bool

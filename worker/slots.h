@@ -59,6 +59,10 @@ bool shoal_slots_cancel(shoal_slots_t *slots, shoal_attempt_t *attempt);
 // True, and as if never submitted, if it has not started.
 bool shoal_slots_take_back(shoal_slots_t *slots, shoal_attempt_t *attempt);
 
+// The head was heard: for so long from now on calls may write (class.h, may_write). Before the first
+// time none may.
+void shoal_slots_may_write(shoal_slots_t *slots, uint64_t left_ms);
+
 // True while a slot has it: its end is not among the news yet.
 bool shoal_slots_has(shoal_slots_t *slots, const shoal_attempt_t *attempt);
 

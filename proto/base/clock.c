@@ -27,6 +27,12 @@ shoal_clock_us(void)
 }
 
 uint64_t
+shoal_clock_boot_ms(void)
+{
+    return read_us(CLOCK_BOOTTIME) / 1000U;
+}
+
+uint64_t
 shoal_clock_wall_ms(void)
 {
     return read_us(CLOCK_REALTIME) / 1000U;

@@ -11,8 +11,10 @@
 
 #define SHOAL_TIME_NEVER UINT64_MAX
 
-uint64_t shoal_clock_ms(void);      // monotonic, milliseconds since some start
-uint64_t shoal_clock_us(void);      // monotonic, microseconds
+uint64_t shoal_clock_ms(void); // monotonic, milliseconds since some start
+uint64_t shoal_clock_us(void); // monotonic, microseconds
+uint64_t
+shoal_clock_boot_ms(void); // goes on while the machine sleeps, as that of other machines does
 uint64_t shoal_clock_wall_ms(void); // since 1970, UTC, for people and records only
 
 #endif

@@ -86,6 +86,7 @@ static const entry_t execution_keys[] = {
     {.key = "parallelism", .type = COUNT, .words = "auto", .min = 1, .max = 1024},
     {.key = "retryPolicy", .type = MAP, .inside = retry_keys},
     {.key = "timeoutSeconds", .type = NUMBER, .min = 0, .max = 365 * (uint64_t)DAY_SECONDS},
+    {.key = "shardTimeoutSeconds", .type = NUMBER, .min = 0, .max = 365 * (uint64_t)DAY_SECONDS},
     {.key = "resourceRequests", .type = OTHER, .note = ONLY_ON_KUBERNETES},
     {.key = "resourceLimits", .type = OTHER, .note = ONLY_ON_KUBERNETES},
     {.key = "namespace", .type = OTHER, .note = ONLY_ON_KUBERNETES},
@@ -458,6 +459,7 @@ shoal_frame_run(const shoal_document_t *document, shoal_workflow_run_t *ret_run)
         .backoff_ms = ms_at(document, EXECUTION "retryPolicy.backoffSeconds", 1),
         .backoff_factor = number_at(document, EXECUTION "retryPolicy.backoffFactor", 2),
         .timeout_ms = ms_at(document, EXECUTION "timeoutSeconds", 0),
+        .shard_timeout_ms = ms_at(document, EXECUTION "shardTimeoutSeconds", 0),
         .success_threshold = (int)number_at(document, "workflowConfig.successThreshold", -1),
         .sink_filename = text_at(document, "sink.config.filename"),
     };

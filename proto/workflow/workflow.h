@@ -59,6 +59,7 @@ typedef struct shoal_workflow_run {
     uint64_t backoff_ms;       // 1000
     double backoff_factor;     // 2
     uint64_t timeout_ms;       // 0: none
+    uint64_t shard_timeout_ms; // 0: none
     int success_threshold;     // -1: not written
     const char *sink_filename; // sink.config.filename, or NULL; "-": standard output
 } shoal_workflow_run_t;

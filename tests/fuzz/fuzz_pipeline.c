@@ -162,6 +162,15 @@ take_letters(void *ctx, shoal_buffer_t *batch, uint32_t count, shoal_status_t *s
 }
 
 static bool
+may_write(void *ctx, uint64_t write_ms, shoal_status_t *status)
+{
+    (void)ctx;
+    (void)write_ms;
+    (void)status;
+    return true;
+}
+
+static bool
 is_cancelled(void *ctx)
 {
     (void)ctx;
@@ -184,6 +193,7 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     shoal_class_t class = shoal_pipeline_class(modules);
     const shoal_call_t call = {.send = take_batch,
                                .send_letters = take_letters,
+                               .may_write = may_write,
                                .is_cancelled = is_cancelled,
                                .progress = note_progress,
                                .batch_bytes = 262144,

@@ -24,6 +24,7 @@ typedef struct probe {
     atomic_int most_running; // at once
     atomic_int starts;
     atomic_bool is_released; // what is stubborn ends
+    atomic_int writes;       // that were allowed
 } probe_t;
 
 typedef struct probe_instance {
@@ -33,7 +34,7 @@ typedef struct probe_instance {
 
 static const char *const probe_methods[] = {"echo",   "stream",   "record", "hang", "spin",
                                             "freeze", "fail",     "badfd",  "huge", "garbage",
-                                            "crash",  "stubborn", NULL};
+                                            "crash",  "stubborn", "write",  NULL};
 
 static inline bool
 probe_construct(void *ctx, shoal_slice_t args, void **ret_self, shoal_status_t *status)
@@ -70,6 +71,25 @@ probe_stubborn(const probe_t *probe, const shoal_call_t *call, shoal_status_t *s
         (void)poll(NULL, 0, 1);
     }
     return done;
+}
+
+#define PROBE_WRITE_MS 50
+
+// args: how many writes, each of which takes a millisecond of the 50 that it may; none: without end.
+static inline bool
+probe_write(probe_t *probe, const shoal_call_t *call, shoal_slice_t args, shoal_status_t *status)
+{
+    shoal_cursor_t cursor = shoal_cursor_over(args);
+    uint64_t wanted = args.len > 0 ? shoal_cursor_uint(&cursor) : UINT64_MAX;
+    for (uint64_t i = 0; i < wanted; i++) {
+        if (!call->may_write(call->ctx, PROBE_WRITE_MS, status)) {
+            return false;
+        }
+        atomic_fetch_add(&probe->writes, 1);
+        call->progress(call->ctx);
+        (void)poll(NULL, 0, 1);
+    }
+    return true;
 }
 
 // args: [batches, bytes]; each batch has one record of that size.
@@ -123,6 +143,8 @@ probe_call(void *self, const shoal_call_t *call, const char *method, shoal_slice
             (void)poll(NULL, 0, 1);
         }
         done = shoal_fail(status, SHOAL_CANCELLED, "thawed");
+    } else if (strcmp(method, "write") == 0) {
+        done = probe_write(probe, call, args, status);
     } else if (strcmp(method, "stubborn") == 0) {
         done = probe_stubborn(probe, call, status);
     } else if (strcmp(method, "fail") == 0) {

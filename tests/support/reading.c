@@ -36,6 +36,14 @@ host_wait(void *ctx, int fd, short events, uint64_t timeout_ms, shoal_status_t *
 }
 
 static bool
+host_may_write(void *ctx, uint64_t request_ms, shoal_status_t *status)
+{
+    const reading_t *reading = ctx;
+    (void)request_ms;
+    return !reading->is_cancelled || shoal_fail(status, SHOAL_CANCELLED, "the call was cancelled");
+}
+
+static bool
 host_is_cancelled(void *ctx)
 {
     const reading_t *reading = ctx;
@@ -318,6 +326,7 @@ reading_open(reading_t *reading, run_t *run, shoal_status_t *status)
     *reading = (reading_t){.run = run};
     reading->host = (shoal_host_t){.ctx = reading,
                                    .wait = host_wait,
+                                   .may_write = host_may_write,
                                    .is_cancelled = host_is_cancelled,
                                    .progress = host_progress,
                                    .warn = host_warn,

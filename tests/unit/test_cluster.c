@@ -1175,6 +1175,180 @@ a_suspect_worker_keeps_its_calls_and_gets_no_more(void)
     world_close(&world);
 }
 
+// ---- what takes too long, and who may still write
+
+// A pair of a spec, or of a detail.
+static shoal_slice_t
+number_pair(shoal_buffer_t *out, bool is_map, const char *key, uint64_t value)
+{
+    shoal_buffer_clear(out);
+    if (is_map) {
+        shoal_write_map(out, 1);
+    }
+    shoal_write_text(out, key);
+    shoal_write_uint(out, value);
+    return shoal_buffer_slice(out);
+}
+
+static void
+a_job_that_takes_too_long_has_failed_and_says_so(void)
+{
+    world_t world;
+    world_open(&world);
+    shoal_buffer_t pair = SHOAL_BUFFER_INIT;
+    shoal_job_t *job = submit(&world, "job", number_pair(&pair, false, "timeout_ms", 700), 1);
+    shoal_job_t *other = submit(&world, "other", SHOAL_SLICE_NONE, 0);
+    (void)join_plain(&world, 0, 1, 1);
+    discover(&world, 2, 1000000);
+    CHECK(job->running == 1);
+    CHECK(shoal_cluster_next(world.cluster) <= 1700);
+    run(&world, 699);
+    CHECK(job->state == SHOAL_JOB_RUNNING && world.cancels == 0);
+    run(&world, 1);
+    CHECK(job->state == SHOAL_JOB_FAILED && world.cancels == 1);
+    CHECK(!shoal_job_is_final(other));
+    CHECK(memmem(job->final_detail.ptr, job->final_detail.len, "timeoutSeconds", 14) != NULL);
+    shoal_buffer_fini(&pair);
+    world_close(&world);
+}
+
+static void
+a_job_that_nobody_runs_times_out_too(void)
+{
+    world_t world;
+    world_open(&world);
+    shoal_buffer_t pair = SHOAL_BUFFER_INIT;
+    shoal_job_t *job = submit(&world, "job", number_pair(&pair, false, "timeout_ms", 700), 1);
+    CHECK(shoal_cluster_next(world.cluster) == 1700);
+    run(&world, 700);
+    CHECK(job->state == SHOAL_JOB_FAILED);
+    CHECK(shoal_cluster_next(world.cluster) == SHOAL_TIME_NEVER);
+    shoal_buffer_fini(&pair);
+    world_close(&world);
+}
+
+static void
+an_attempt_that_runs_too_long_is_cancelled_and_tried_again_as_often_as_a_failure(void)
+{
+    world_t world;
+    world_open(&world);
+    shoal_buffer_t pair = SHOAL_BUFFER_INIT;
+    shoal_job_t *job = submit(&world, "job", number_pair(&pair, false, "shard_timeout_ms", 500), 1);
+    (void)join_plain(&world, 0, 1, 1);
+    run(&world, 0);
+    run(&world, 900); // check may take its time
+    CHECK(world.cancels == 0);
+    discover(&world, 1, 1000000);
+    for (uint64_t tries = 1; tries <= 3; tries++) {
+        CHECK(take(&world, "map").number == tries);
+        run(&world, 499);
+        CHECK(world.cancels == tries - 1);
+        run(&world, 1);
+        CHECK(world.cancels == tries && job->dead == (tries == 3));
+        run(&world, 1000);
+    }
+    CHECK(job->state == SHOAL_JOB_FAILED);
+    shoal_buffer_fini(&pair);
+    world_close(&world);
+}
+
+#define WRITE_MS 300
+
+// A job whose sink writes by itself has one of its two shards out on worker 0.
+static shoal_job_t *
+write_directly(world_t *world)
+{
+    shoal_buffer_t detail = SHOAL_BUFFER_INIT;
+    shoal_job_t *job = submit(world, "job", SHOAL_SLICE_NONE, 0);
+    (void)join_plain(world, 0, 1, 1);
+    run(world, 0);
+    sent_call_t check = take(world, "check");
+    answer_with(world, &check,
+                (shoal_msg_result_t){.outcome = SHOAL_OUTCOME_DONE,
+                                     .detail = number_pair(&detail, true, "write_ms", WRITE_MS)});
+    CHECK(job->write_ms == WRITE_MS);
+    sent_call_t sent = take(world, "discover");
+    shoal_buffer_t items = SHOAL_BUFFER_INIT;
+    put_shard(&items, 1, SHOAL_STAGE_MAP, 0, 2000000);
+    put_shard(&items, 2, SHOAL_STAGE_MAP, 0, 1000000);
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    CHECK_OK(stream(world, &sent, 0, shoal_buffer_slice(&items), 2, &status), status);
+    answer_with(world, &sent,
+                (shoal_msg_result_t){.outcome = SHOAL_OUTCOME_DONE, .batches = 1, .records = 2});
+    shoal_buffer_fini(&items);
+    shoal_buffer_fini(&detail);
+    CHECK(world->call_count == 1);
+    return job;
+}
+
+// promise 2
+static void
+a_shard_that_may_still_be_written_runs_again_only_after_lease_and_write(void)
+{
+    world_t world;
+    world_open(&world);
+    shoal_job_t *job = write_directly(&world);
+    sent_call_t lost = take(&world, "map");
+    shoal_cluster_lose(world.cluster, lost.worker, SHOAL_WORKER_ON_LOSE, "a test", world.now_ms);
+    (void)join_plain(&world, 1, 1, 1);
+    run(&world, 0);
+    answer(&world, "map"); // the other one
+    run(&world, LEASE_MS + WRITE_MS - 1);
+    CHECK(world.call_count == 0 && !shoal_job_is_final(job));
+    run(&world, 1);
+    CHECK(take(&world, "map").call == lost.call);
+    world_close(&world);
+}
+
+//
+static void
+a_worker_whose_process_has_ended_is_waited_for_as_long_as_one_write(void)
+{
+    world_t world;
+    world_open(&world);
+    (void)write_directly(&world);
+    sent_call_t lost = take(&world, "map");
+    (void)join_plain(&world, 1, 1, 1);
+    run(&world, 0);
+    answer(&world, "map");
+    world.seq[0] = 0;
+    (void)join(&world, 0, 1, 1, 2, SHOAL_SLICE_NONE, SHOAL_SLICE_NONE);
+    run(&world, WRITE_MS - 1);
+    CHECK(world.call_count == 0);
+    run(&world, 1);
+    CHECK(take(&world, "map").call == lost.call);
+    world_close(&world);
+}
+
+//
+static void
+a_job_whose_shards_may_still_be_written_is_not_over(void)
+{
+    world_t world;
+    world_open(&world);
+    shoal_job_t *job = write_directly(&world);
+    (void)join_plain(&world, 1, 1, 1);
+    run(&world, 0);
+    sent_call_t other = take(&world, "map");
+    other = other.worker->id[1] == '1' ? other : take(&world, "map");
+    for (int losses = 1; losses < SHOAL_LOSSES_MAX;
+         losses++) { // the lease of one ends again and again
+        run(&world, LEASE_MS + WRITE_MS);
+        shoal_cluster_note(world.cluster, other.worker, SHOAL_WORKER_ON_HEARD);
+        world.call_count = 0;
+        run(&world, LEASE_MS + WRITE_MS);
+    }
+    CHECK(job->dead == 0 && job->running > 0);
+    world.call_count = 0;
+    run(&world, LEASE_MS);
+    CHECK(job->dead > 0 && !shoal_job_is_final(job)); // given up, and its slot may still write
+    run(&world, WRITE_MS);
+    CHECK(!shoal_job_is_final(job) && count(&world, "finish") == 0);
+    run(&world, 2 * (LEASE_MS + WRITE_MS));
+    CHECK(job->dead == 2 && (shoal_job_is_final(job) || count(&world, "finish") == 1));
+    world_close(&world);
+}
+
 TEST_MAIN(
     TEST(a_job_runs_stage_by_stage), TEST(a_prerequisite_comes_first_and_link_comes_last),
     TEST(a_dead_prerequisite_takes_a_chain_of_any_length_with_it),
@@ -1205,4 +1379,10 @@ TEST_MAIN(
     TEST(jobs_share_the_slots_by_weight), TEST(parallelism_and_limit_cap_a_job),
     TEST(a_plan_runs_check_and_discover_only),
     TEST(a_worker_that_cannot_be_reached_gets_nothing_more),
-    TEST(a_suspect_worker_keeps_its_calls_and_gets_no_more))
+    TEST(a_suspect_worker_keeps_its_calls_and_gets_no_more),
+    TEST(a_job_that_takes_too_long_has_failed_and_says_so),
+    TEST(a_job_that_nobody_runs_times_out_too),
+    TEST(an_attempt_that_runs_too_long_is_cancelled_and_tried_again_as_often_as_a_failure),
+    TEST(a_shard_that_may_still_be_written_runs_again_only_after_lease_and_write),
+    TEST(a_worker_whose_process_has_ended_is_waited_for_as_long_as_one_write),
+    TEST(a_job_whose_shards_may_still_be_written_is_not_over))

@@ -369,6 +369,43 @@ told_to_say_hello_it_registers_on_the_same_connection(void)
     stop(&worker);
 }
 
+//
+static void
+a_call_that_writes_is_given_back_when_the_head_is_not_heard_for_its_lease(void)
+{
+    worker_t worker;
+    start(&worker, 1);
+    worker.head.lease_ms = 400;
+    fake_head_welcome(&worker.head, "head-1", HEARTBEAT_MS, LIVENESS_MS);
+    fake_head_actor(&worker.head, 1, "probe", SHOAL_SLICE_NONE);
+    fake_head_call(&worker.head, 1, 1, "write", 0, SHOAL_SLICE_NONE);
+    CHECK(!fake_head_take(&worker.head, 800)); // heartbeats are answered: it goes on
+    worker.head.is_mute = true;
+    uint64_t mute_ms = shoal_clock_ms();
+    const shoal_msg_result_t *result = expect_end(&worker, 1, SHOAL_OUTCOME_RETURNED);
+    CHECK(result->reason.len > 0);
+    CHECK(shoal_clock_ms() < mute_ms + FAKE_HEAD_DEADLINE_MS / 2);
+    worker.head.is_mute = false;
+    CHECK(!fake_head_take(&worker.head, 4 * HEARTBEAT_MS));
+    fake_head_call(&worker.head, 2, 1, "write", 0, SHOAL_SLICE("\x05"));
+    (void)expect_end(&worker, 2, SHOAL_OUTCOME_DONE);
+    stop(&worker);
+}
+
+static void
+a_write_that_lasts_as_long_as_the_lease_is_refused(void)
+{
+    worker_t worker;
+    start(&worker, 1);
+    worker.head.lease_ms = 50;
+    fake_head_welcome(&worker.head, "head-1", 20, LIVENESS_MS);
+    fake_head_actor(&worker.head, 1, "probe", SHOAL_SLICE_NONE);
+    fake_head_call(&worker.head, 1, 1, "write", 0, SHOAL_SLICE_NONE);
+    const shoal_msg_result_t *result = expect_end(&worker, 1, SHOAL_OUTCOME_FAILED);
+    CHECK(result->code == SHOAL_INVALID && result->error_class == SHOAL_CONFIG);
+    stop(&worker);
+}
+
 //
 static void
 an_attempt_whose_stream_broke_is_given_back_and_one_that_sent_nothing_goes_on(void)
@@ -812,6 +849,8 @@ TEST_MAIN(TEST(a_worker_registers_and_answers_a_call),
           TEST(heartbeats_carry_progress_that_grows_while_a_call_moves_waits_or_is_queued),
           TEST(after_the_connection_broke_it_registers_again_and_resends_results),
           TEST(told_to_say_hello_it_registers_on_the_same_connection),
+          TEST(a_call_that_writes_is_given_back_when_the_head_is_not_heard_for_its_lease),
+          TEST(a_write_that_lasts_as_long_as_the_lease_is_refused),
           TEST(an_attempt_whose_stream_broke_is_given_back_and_one_that_sent_nothing_goes_on),
           TEST(a_kept_result_of_a_stream_is_given_back_and_one_that_failed_stays_failed),
           TEST(the_same_head_started_again_finds_everything_as_it_was),

@@ -313,6 +313,8 @@ typedef struct {
     unsigned waits;
     uint64_t waited_ms;
     bool is_cancelled;
+    uint64_t asked_ms;      // how long a write was said to last
+    unsigned may_write;     // so many times more; 0: always
     unsigned cancel_after;  // batches; 0: never
     shoal_buffer_t letters; // as JSON, one a line
     unsigned letter_count;
@@ -361,6 +363,15 @@ fake_wait(void *ctx, int fd, short events, uint64_t timeout_ms, shoal_status_t *
     fake->waits++;
     fake->waited_ms += timeout_ms;
     return shoal_fail(status, SHOAL_TIMEOUT, "nothing came"); // time passes at once
+}
+
+static bool
+fake_may_write(void *ctx, uint64_t write_ms, shoal_status_t *status)
+{
+    fake_t *fake = ctx;
+    fake->asked_ms = write_ms;
+    return fake->may_write == 0 || --fake->may_write > 0 ||
+           shoal_fail(status, SHOAL_CANCELLED, "the head was not heard");
 }
 
 static bool
@@ -475,6 +486,7 @@ job_init_args(job_t *job, shoal_slice_t args)
     job->fake.call = (shoal_call_t){.send = fake_send,
                                     .send_letters = fake_send_letters,
                                     .wait = fake_wait,
+                                    .may_write = fake_may_write,
                                     .is_cancelled = fake_is_cancelled,
                                     .progress = fake_progress,
                                     .log = fake_log,
@@ -994,6 +1006,30 @@ a_direct_sink_is_flushed_after_each_shard(void)
     job_fini(&job);
 }
 
+//
+static void
+a_direct_sink_says_how_long_it_writes_and_asks_before_each_write(void)
+{
+    job_t job;
+    job_init(&job, (spec_t){.sink = "direct"});
+    CHECK_OK(run(&job, "check", SHOAL_SLICE_NONE), job.status);
+    CHECK_SAYS(shoal_buffer_text(&job.detail), "\"collected\":false,\"write_ms\":30000");
+    CHECK(job.fake.asked_ms == SHOAL_REQUEST_MS);
+    job.fake.may_write = 4;
+    CHECK_FAILS(RUN(&job, "map", {"n", 10}), job.status, SHOAL_CANCELLED);
+    CHECK(direct_writes == 3 && direct_flushes == 0);
+    job.fake.may_write = 11; // for the records, and not for the end
+    direct_writes = 0;
+    CHECK_FAILS(RUN(&job, "map", {"n", 10}), job.status, SHOAL_CANCELLED);
+    CHECK(direct_writes == 10 && direct_flushes == 0);
+    job_fini(&job);
+    job_init(&job, (spec_t){.sink = "direct", .is_dry_run = true});
+    job.fake.may_write = 1;
+    CHECK_OK(run(&job, "check", SHOAL_SLICE_NONE), job.status);
+    CHECK(strstr(shoal_buffer_text(&job.detail), "write_ms") == NULL);
+    job_fini(&job);
+}
+
 static void
 a_dry_run_counts_and_writes_nothing(void)
 {
@@ -1040,4 +1076,5 @@ TEST_MAIN(TEST(check_says_what_the_sink_is_and_what_the_source_found),
           TEST(a_cancelled_call_ends_even_if_the_source_does_not_listen),
           TEST(a_source_that_waits_does_not_hold_back_its_records),
           TEST(a_direct_sink_is_flushed_after_each_shard),
+          TEST(a_direct_sink_says_how_long_it_writes_and_asks_before_each_write),
           TEST(a_dry_run_counts_and_writes_nothing), TEST(too_many_scopes_in_one_shard_fail_it))

@@ -57,9 +57,9 @@ accept_job(scripted_head_t *head, const shoal_message_t *message)
     scripted_head_send(head, &accepted, NULL);
 }
 
-// Runs against `script`, with the file `path` as output; timeout_ms 0: none.
+// Runs against `script`, with the file `path` as output.
 static shoal_run_result_t
-run_within(scripted_head_fn *script, uint64_t timeout_ms)
+run_with(scripted_head_fn *script)
 {
     scripted_head_t head;
     scripted_head_start(&head, script);
@@ -69,19 +69,12 @@ run_within(scripted_head_fn *script, uint64_t timeout_ms)
         .output = path,
         .room_ms = 3000,
         .lost_ms = 3000,
-        .timeout_ms = timeout_ms,
         .progress = {.fd = STDERR_FILENO, .is_off = true, .width = 80},
     };
     shoal_run_result_t result;
     shoal_run(&plan, &result);
     scripted_head_stop(&head);
     return result;
-}
-
-static shoal_run_result_t
-run_with(scripted_head_fn *script)
-{
-    return run_within(script, 0);
 }
 
 static void
@@ -292,41 +285,6 @@ a_job_whose_number_is_not_known_yet_is_stopped_too(void)
 }
 
 static void
-it_takes_too_long(scripted_head_t *head, const shoal_message_t *message)
-{
-    switch ((int)message->type) {
-    case SHOAL_MSG_SUBMIT: accept_job(head, message); break;
-    case SHOAL_MSG_OUTPUT: scripted_head_piece(head, 5, 1, 0, true, "a\n"); break;
-    case SHOAL_MSG_STOP:
-        scripted_head_event(head, 5, "STOPPED");
-        scripted_head_output_end(head, 5, 1, "STOPPED");
-        break;
-    default: break;
-    }
-}
-
-static void
-a_job_beyond_its_time_is_stopped_and_has_failed(void)
-{
-    shoal_run_result_t result = run_within(it_takes_too_long, 300);
-    CHECK(result.status.code == SHOAL_TIMEOUT);
-    CHECK_SAYS(result.status.text, "timeoutSeconds");
-    CHECK(result.signal == 0);
-    assert_string_equal(result.report->state, "STOPPED");
-    assert_string_equal(content(".part"), "a\n");
-    shoal_run_result_fini(&result);
-}
-
-static void
-a_job_within_its_time_is_left_alone(void)
-{
-    shoal_run_result_t result = run_within(all_goes_well, 60000);
-    CHECK_OK(result.status.code == SHOAL_OK, result.status);
-    CHECK(result.has_output);
-    shoal_run_result_fini(&result);
-}
-
-static void
 say_bye(scripted_head_t *head)
 {
     const shoal_message_t bye = {.type = SHOAL_MSG_BYE};
@@ -350,7 +308,7 @@ it_goes_away(scripted_head_t *head, const shoal_message_t *message)
 static void
 a_head_that_has_gone_is_waited_for_and_then_told(void)
 {
-    shoal_run_result_t result = run_within(it_goes_away, 0);
+    shoal_run_result_t result = run_with(it_goes_away);
     CHECK(result.status.code == SHOAL_UNAVAILABLE);
     CHECK_SAYS(result.status.text, "no answer from the head at ipc://");
     CHECK_SAYS(result.status.text, "(is it stopped? shoal start --head)");
@@ -373,7 +331,7 @@ static void
 a_signal_without_a_head_ends_it_at_once(void)
 {
     uint64_t start_ms = shoal_clock_ms();
-    shoal_run_result_t result = run_within(it_goes_away_and_somebody_loses_patience, 0);
+    shoal_run_result_t result = run_with(it_goes_away_and_somebody_loses_patience);
     CHECK_OK(result.status.code == SHOAL_OK, result.status);
     CHECK(result.signal == SIGINT && !result.was_killed);
     CHECK(shoal_clock_ms() - start_ms < SHOAL_RUN_STOP_MS);
@@ -479,8 +437,6 @@ main(void)
         RUN_TEST(a_file_that_lacks_a_commit_is_not_called_whole),
         RUN_TEST(an_interrupted_job_is_stopped_and_its_part_kept),
         RUN_TEST(a_job_whose_number_is_not_known_yet_is_stopped_too),
-        RUN_TEST(a_job_beyond_its_time_is_stopped_and_has_failed),
-        RUN_TEST(a_job_within_its_time_is_left_alone),
         RUN_TEST(a_head_that_has_gone_is_waited_for_and_then_told),
         RUN_TEST(a_signal_without_a_head_ends_it_at_once),
         RUN_TEST(a_second_signal_ends_it_at_once),

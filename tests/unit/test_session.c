@@ -134,12 +134,21 @@ hear_actor(stage_t *stage)
 }
 
 static void
+hear_call_args(stage_t *stage, uint64_t call, const char *method, shoal_slice_t args)
+{
+    shoal_message_t message = {.type = SHOAL_MSG_CALL,
+                               .call = {.call = call,
+                                        .attempt = 1,
+                                        .actor = 1,
+                                        .method = shoal_slice_of(method),
+                                        .args = args}};
+    hear(stage, &message);
+}
+
+static void
 hear_call(stage_t *stage, uint64_t call, const char *method)
 {
-    shoal_message_t message = {
-        .type = SHOAL_MSG_CALL,
-        .call = {.call = call, .attempt = 1, .actor = 1, .method = shoal_slice_of(method)}};
-    hear(stage, &message);
+    hear_call_args(stage, call, method, SHOAL_SLICE_NONE);
 }
 
 static void
@@ -482,6 +491,41 @@ a_worker_that_registers_while_it_drains_offers_no_window(void)
     close_stage(&stage);
 }
 
+// Whether a call may write now.
+static bool
+may_write(stage_t *stage, uint64_t call)
+{
+    stage->sent_count = 0;
+    hear_call_args(stage, call, "write", SHOAL_SLICE("\x01"));
+    pump_until(stage, 1);
+    CHECK(stage->last_result.call == call);
+    return stage->last_result.outcome == SHOAL_OUTCOME_DONE;
+}
+
+//
+static void
+writing_is_allowed_from_when_an_answered_heartbeat_went_out(void)
+{
+    stage_t stage;
+    make_ready(&stage);
+    CHECK(may_write(&stage, 1));
+    shoal_slots_may_write(stage.slots, 0); // as if a lease had passed
+    CHECK(!may_write(&stage, 2) && stage.last_result.outcome == SHOAL_OUTCOME_RETURNED);
+    hear_heartbeat(&stage); // which answers nothing
+    CHECK(!may_write(&stage, 3));
+    stage.now_ms = 1100;
+    shoal_session_tick(stage.session, stage.now_ms); // HEARTBEAT
+    stage.now_ms = 2100;
+    hear_heartbeat(&stage); // its answer was read a lease later: the process was stopped
+    CHECK(!may_write(&stage, 4));
+    shoal_session_tick(stage.session, stage.now_ms);
+    stage.now_ms += 100;
+    shoal_session_tick(stage.session, stage.now_ms);
+    hear_heartbeat(&stage);
+    CHECK(may_write(&stage, 5));
+    close_stage(&stage);
+}
+
 // A cancelled call whose end waits among the news, while there is no registration, does not hang.
 static void
 an_end_that_cannot_be_told_yet_is_no_hang(void)
@@ -555,5 +599,6 @@ TEST_MAIN(TEST(it_says_hello_when_connected_and_is_ready_after_welcome),
           TEST(a_worker_without_a_connection_drains_at_once),
           TEST(draining_waits_for_the_acknowledgement_but_not_for_ever),
           TEST(a_worker_that_registers_while_it_drains_offers_no_window),
+          TEST(writing_is_allowed_from_when_an_answered_heartbeat_went_out),
           TEST(an_end_that_cannot_be_told_yet_is_no_hang),
           TEST(a_hung_slot_is_told_after_its_patience_and_the_session_ends_without_it))
