@@ -228,7 +228,7 @@ static void
 emitter_failed(void *ctx, shoal_scope_t scope, const char *name, const shoal_status_t *why)
 {
     const reading_t *reading = ctx;
-    (void)scope;
+    scope_at(reading->run, scope)->dead++;
     shoal_buffer_append_format(&reading->run->warnings, "%s: %s\n", name, why->text);
 }
 
@@ -434,7 +434,7 @@ run_is_balanced(const run_t *run)
         const run_scope_t *scope = &run->scopes[i];
         if (scope->name && scope->is_ended &&
             scope->listed + scope->appeared !=
-                scope->delivered + scope->filtered + scope->vanished) {
+                scope->delivered + scope->filtered + scope->vanished + scope->dead) {
             (void)fprintf(stderr,
                           "%s: listed %llu, appeared %llu, delivered %llu, filtered %llu, vanished "
                           "%llu\n",

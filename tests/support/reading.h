@@ -17,7 +17,7 @@ typedef struct run_scope {
     bool is_ended;
     char *failed; // why, or NULL
     shoal_code_t failed_code;
-    uint64_t listed, delivered, filtered, vanished, appeared;
+    uint64_t listed, delivered, filtered, vanished, appeared, dead;
 } run_scope_t;
 
 typedef struct run_shard {

@@ -466,6 +466,33 @@ a_database_that_cannot_be_entered_is_a_failed_scope(void)
     close_run(&run, &reading);
 }
 
+// As for one that cannot be entered from the start: no other database pays for it.
+static void
+a_database_that_is_closed_after_it_was_listed_fails_alone(void)
+{
+    run_t run;
+    reading_t discoverer;
+    reading_t reader;
+    test_postgres_sql(&server, "postgres", "create database closing");
+    test_postgres_sql(&server, "closing", "create table t (n int)");
+    open_run(&run, &discoverer, by_socket("stranger", "shop", ", ingestAllDatabases: true"),
+             ", databaseFilterPattern: {includes: [closing]}");
+    CHECK_OK(reading_discover(&discoverer, SHOAL_SLICE_NONE, &status), status);
+    CHECK_OK(reading_open(&reader, &run, &status), status);
+    test_postgres_sql(&server, "postgres", "revoke connect on database closing from public");
+    unsigned failed = 0;
+    for (size_t i = 0; i < run.shard_count; i++) {
+        if (!reading_read(&reader, i, &status)) {
+            CHECK(status.code == SHOAL_DENIED && status.error_class == SHOAL_FATAL);
+            CHECK(status.key[0] == '\0');
+            failed++;
+        }
+    }
+    CHECK(failed == 2); // the database's own shard, and its tables
+    reading_close(&reader);
+    close_run(&run, &discoverer);
+}
+
 // Renames the server's socket.
 static void
 move_socket(const char *to, const char *from)
@@ -650,6 +677,47 @@ a_lock_that_is_not_given_is_a_passing_failure(void)
     goes_on(&run, &reading, locker);
 }
 
+// Reads everything of a database that has two good views and `bad`, which `spoil` or `locker` made so.
+static void
+check_costs_one_view(const char *more, const char *name, const char *says)
+{
+    char wanted[128];
+    run_t run;
+    reading_t reading;
+    open_run(&run, &reading, by_socket("postgres", "views", more), "");
+    CHECK_OK(reading_everything(&reading, &status), status);
+    CHECK(run_is_balanced(&run));
+    CHECK(run_scope(&run, "pg1.views.public")->dead == 1);
+    (void)snprintf(wanted, sizeof(wanted), "pg1.views.public.%s: cannot read a view", name);
+    CHECK_SAYS(shoal_buffer_text(&run.warnings), wanted);
+    CHECK_SAYS(shoal_buffer_text(&run.warnings), says);
+    CHECK(run_record(&run, "\"name\":\"base\"") != NULL);
+    CHECK(run_count(&run, "\"schemaDefinition\":\"CREATE VIEW public.good") == 2);
+    CHECK(run_count(&run, "\"name\":\"bad") == 1); // of the two, the other one
+    close_run(&run, &reading);
+}
+
+static void
+a_view_that_is_locked_or_broken_costs_itself_only(void)
+{
+    test_postgres_sql(&server, "postgres", "create database views");
+    test_postgres_sql(&server, "views",
+                      "create table base (n int); create table held (n int); "
+                      "create view good1 as select n from base; "
+                      "create view bad1 as select n from held; "
+                      "create view good2 as select n from base; "
+                      "create function lost() returns int language sql as 'select 1'; "
+                      "create view bad2 as select lost() as n from base");
+    PGconn *locker = test_postgres_connect(&server, "views");
+    PQclear(PQexec(locker, "begin"));
+    PQclear(PQexec(locker, "lock table held in access exclusive mode"));
+    check_costs_one_view(", connectionArguments: {options: \"-c lock_timeout=100\"}", "bad1",
+                         "lock");
+    PQfinish(locker);
+    test_postgres_sql(&server, "views", "delete from pg_proc where proname = 'lost'");
+    check_costs_one_view("", "bad2", "XX000");
+}
+
 static void
 cancel_soon(void *ctx)
 {
@@ -790,12 +858,14 @@ main(void)
         TEST(a_schema_without_permission_is_a_failed_scope),
         TEST(a_catalogue_that_may_not_be_read_is_told),
         TEST(a_database_that_cannot_be_entered_is_a_failed_scope),
+        TEST(a_database_that_is_closed_after_it_was_listed_fails_alone),
         TEST(a_database_dropped_after_it_was_listed_has_vanished),
         TEST(a_database_dropped_before_it_is_read_has_vanished),
         TEST(a_server_that_is_not_found_later_leaves_no_database_out),
         TEST(a_connection_that_the_server_ends_is_a_passing_failure),
         TEST(a_statement_that_takes_too_long_is_given_up),
         TEST(a_lock_that_is_not_given_is_a_passing_failure),
+        TEST(a_view_that_is_locked_or_broken_costs_itself_only),
         TEST(a_cancelled_read_stops_at_the_server_too),
         TEST(many_views_do_not_use_up_the_servers_locks),
         TEST(other_encodings_come_out_as_utf8),
