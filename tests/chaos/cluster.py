@@ -181,8 +181,8 @@ class Fetcher:
 
 
 class Cluster:
-    def __init__(self, folder, job, workers, slots):
-        self.folder, self.job = folder, job
+    def __init__(self, folder, job, workers, slots, *head_flags):
+        self.folder, self.job, self.head_flags = folder, job, TIMES + head_flags
         self.started = time.monotonic()
         self.timeline = []
         self.socket = self.path("head", "head.sock")
@@ -225,7 +225,7 @@ class Cluster:
 
     def start_head(self, crash_at=None):
         """`crash_at`: it is to kill itself there."""
-        flags = TIMES + (("--crash-at", crash_at) if crash_at else ())
+        flags = self.head_flags + (("--crash-at", crash_at) if crash_at else ())
         began = time.monotonic()
         self.head_expected = (-signal.SIGKILL,) if crash_at else None
         self.head_comes_at = None
@@ -238,9 +238,8 @@ class Cluster:
             self.note("the head killed itself at %s while it started" % crash_at)
             self.head_comes_at = time.monotonic() + self.head_pause
             return
-        self.note("head %d is ready after %.3f s%s" % (
-            self.head.process.pid, time.monotonic() - began,
-            ", to crash at " + crash_at if crash_at else ""))
+        self.note("head %d is ready after %.3f s: %s" % (
+            self.head.process.pid, time.monotonic() - began, " ".join(flags[len(TIMES):])))
 
     def end_head(self, number, pause, crash_at=None):
         """Sends it a signal that ends it; it comes again after `pause` seconds."""

@@ -52,8 +52,12 @@ KINDS = {
 
 
 def make(rng, seconds, workers, deadly, kinds=None):
-    """The faults of a run of about `seconds`, in order."""
-    table = {k: v for k, v in KINDS.items() if not kinds or k in kinds}
+    """The faults of a run of about `seconds`, in order. Each seed leaves some kinds out, so that the
+    others come more often: runs differ more than if each had a little of everything."""
+    table = {k: v for k, v in KINDS.items() if k in (kinds or KINDS)}
+    chosen = {k: v for k, v in table.items() if rng.random() < 0.6}
+    table = chosen if chosen and not kinds else table
+    gap = rng.choice((0.15, 0.35, 0.35, 0.7)) * SLOWER
     faults = []
     at = rng.uniform(0.1, 0.5)
     while at < seconds * SLOWER:
@@ -65,5 +69,5 @@ def make(rng, seconds, workers, deadly, kinds=None):
             faults.append(Fault(at, kind, rng.randrange(workers) if needs_worker else None,
                                 rng.uniform(least, most),
                                 point if kind == "head-crash" else None))
-        at += rng.expovariate(1 / 0.35) * SLOWER
+        at += rng.expovariate(1 / gap)
     return faults

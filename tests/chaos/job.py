@@ -49,7 +49,7 @@ class Job:
         self.letters = 0  # at most
         self.scopes = rng.randint(1, 4)
         self.pause_ms = rng.choice((0, 0, 5, 20))  # of discovery, between two shards
-        self.cut(rng, rng.randint(36, 72), seconds * slots, deadly)
+        self.cut(rng, rng.choice((40, 60, 60, 150, 400)), seconds * slots, deadly)
         self.bad = sorted(n for shard in self.shards for n in shard.bad())
         self.good = records - len(self.bad)
 

@@ -52,7 +52,8 @@ class Run:
         self.fired = 0
         self.complaints = []
         self.status = None
-        self.cluster = Cluster(folder, self.job, workers, 2)
+        sync_ms = rng.choice((0, 0, 5, 30, 120))  # of the disk, longer than it takes by itself
+        self.cluster = Cluster(folder, self.job, workers, 2, "--sync-delay-ms", str(sync_ms))
 
     def play(self):
         """Plays the faults until the client has its output."""
