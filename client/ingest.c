@@ -227,7 +227,7 @@ write_spec(ingest_t *ingest, unsigned slots, shoal_status_t *status)
     uint32_t pairs = shoal_cursor_map(&cursor);
     shoal_slice_t rest = {(const char *)cursor.at, shoal_cursor_left(&cursor)};
     shoal_buffer_t *out = &ingest->spec;
-    shoal_write_map(out, 11);
+    shoal_write_map(out, 12);
     shoal_write_key(out, "timeout_ms");
     shoal_write_uint(out, wishes->timeout_ms);
     shoal_write_key(out, "shard_timeout_ms");
@@ -253,6 +253,13 @@ write_spec(ingest_t *ingest, unsigned slots, shoal_status_t *status)
     shoal_write_uint(out, wishes->backoff_ms);
     shoal_write_key(out, "factor");
     shoal_write_float(out, wishes->backoff_factor);
+    shoal_write_key(out, "budgets");
+    shoal_write_array(out, 1);
+    shoal_write_map(out, 2);
+    shoal_write_key(out, "connections");
+    shoal_write_uint(out, wishes->source_connections);
+    shoal_write_key(out, "per_second");
+    shoal_write_uint(out, wishes->source_calls_per_second);
     shoal_write_key(out, "weight");
     shoal_write_uint(out, 10);
     shoal_write_key(out, "args");

@@ -51,7 +51,9 @@ typedef struct shoal_attempt {
     uint32_t ungranted; // bytes taken and not granted again yet, without a draft
     uint32_t shard;
     uint32_t number;
-    uint32_t charge; // of its worker's window
+    uint32_t charge;       // of its worker's window
+    uint32_t source_epoch; // of the source's budget when it began
+    bool has_seat;         // of that budget
     bool is_live;
     bool is_torn;         // a batch is missing, or one of its items was bad
     bool is_recovered;    // given out by an earlier life of the head

@@ -7,6 +7,7 @@
 #include "head/cluster_parts.h"
 #include "head/mail.h"
 #include "head/run.h"
+#include "head/sources.h"
 #include "head/summary.h"
 #include "proto/base/alloc.h"
 
@@ -45,6 +46,8 @@ shoal_cluster_new(const shoal_cluster_config_t *config)
     cluster->config = *config;
     cluster->registry = shoal_registry_new();
     cluster->scheduler = shoal_scheduler_new(cluster->registry);
+    cluster->budgets = shoal_budgets_new();
+    shoal_scheduler_ask(cluster->scheduler, shoal_sources_admit, cluster);
     cluster->attempts = shoal_attempts_new(config->lease_ms);
     cluster->delays = shoal_delays_new();
     cluster->job_ids = shoal_names_new();
@@ -71,6 +74,7 @@ shoal_cluster_unlink(shoal_cluster_t *cluster, shoal_attempt_t *attempt)
     shoal_shard_t *shard = shoal_backlog_at(job->backlog, attempt->shard);
     shard->live = SHOAL_SHARD_NONE;
     shoal_mail_forget(job, attempt);
+    shoal_sources_end(attempt);
     shoal_attempt_end(cluster->attempts, attempt);
 }
 
@@ -95,6 +99,7 @@ shoal_cluster_destroy(shoal_cluster_t **cluster)
     shoal_delays_destroy(&(*cluster)->delays);
     shoal_attempts_destroy(&(*cluster)->attempts);
     shoal_scheduler_destroy(&(*cluster)->scheduler);
+    shoal_budgets_destroy(&(*cluster)->budgets);
     shoal_registry_destroy(&(*cluster)->registry);
     if ((*cluster)->owns_ledger) {
         shoal_ledger_destroy(&(*cluster)->ledger);
@@ -231,6 +236,7 @@ shoal_cluster_end_job(shoal_cluster_t *cluster, shoal_job_t *job, uint64_t now_m
         job->needs_disk = false;
         cluster->disk_waiters--;
     }
+    shoal_sources_leave(cluster, job);
     (void)letters_bury(cluster, job, now_ms);
     shoal_buffer_clear(&job->final_detail);
     shoal_summary_write(job, job->end_state, cluster->registry, now_ms, &job->final_detail);
@@ -291,6 +297,9 @@ shoal_cluster_fail(shoal_cluster_t *cluster, shoal_attempt_t *attempt, shoal_end
     uint32_t number = attempt->number;
     shoal_worker_t *worker = attempt->worker;
     const shoal_port_t *port = &cluster->config.port;
+    if (end == SHOAL_END_FAILED && shoal_sources_refused(attempt, why, now_ms)) {
+        end = SHOAL_END_DECLINED;
+    }
     bool may_go_on = end == SHOAL_END_LOST || end == SHOAL_END_LATE;
     uint64_t hold_ms =
         may_go_on ? shoal_cluster_loss_delay(cluster, job, worker->is_dead, now_ms) : 0;
@@ -316,6 +325,9 @@ shoal_cluster_fail(shoal_cluster_t *cluster, shoal_attempt_t *attempt, shoal_end
                            .at_ms = now_ms};
     shoal_ledger_add(cluster->ledger, &job->page, &entry);
     uint64_t delay = shoal_job_shard_failed(job, shard, end, why, worker->id, entry.chance);
+    if (end == SHOAL_END_FAILED && delay != SHOAL_JOB_NO_RETRY) {
+        delay = shoal_retry_budget_spend(&job->retries, delay);
+    }
     if (delay != SHOAL_JOB_NO_RETRY && delay > 0) {
         delay = delay < hold_ms ? hold_ms : delay;
         shoal_delay_add(cluster->delays, now_ms + delay, shoal_call_number(job->number, shard));

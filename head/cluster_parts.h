@@ -22,6 +22,8 @@ struct shoal_cluster {
     shoal_cluster_counts_t counts;
     shoal_registry_t *registry;
     shoal_scheduler_t *scheduler;
+    shoal_budgets_t *budgets;
+    uint64_t now_ms; // of the last turn
     shoal_attempts_t *attempts;
     shoal_delays_t *delays;
     shoal_names_t *job_ids;     // by the client's id

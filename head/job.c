@@ -20,6 +20,7 @@ shoal_job_new(uint64_t number, shoal_slice_t id, const shoal_spec_t *spec, unsig
     shoal_job_t *job = shoal_alloc(sizeof(*job));
     job->number = number;
     job->run = 1;
+    shoal_retry_budget_init(&job->retries);
     job->class_number = class_number;
     job->created_ms = now_ms;
     job->page.job = number;

@@ -17,22 +17,24 @@
 
 #include "head/attempt.h"
 #include "head/books.h"
+#include "head/budget.h"
 #include "head/history.h"
 #include "head/ledger.h"
 #include "head/letters.h"
 #include "head/output.h"
 
-#define SHOAL_JOB_ID_MAX      64
-#define SHOAL_JOB_NAME_MAX    128
-#define SHOAL_JOB_CURSOR_MAX  65536 // bytes of discover's cursor
-#define SHOAL_LOSSES_MAX      10    // workers that a shard may lose before it is given up
-#define SHOAL_CRASHES_MAX     2     // crashes after which a shard runs alone, once
-#define SHOAL_WRITE_MS_MAX    3600000
-#define SHOAL_TIMEOUT_MS_MAX  31536000000 // a year
-#define SHOAL_LOSS_DELAY_MS   200 // before a lost shard runs again: its worker's report comes in
-#define SHOAL_BACKOFF_MS_MAX  300000
-#define SHOAL_ATTEMPTS_OF_MAX 1000 // of retry.max_attempts
-#define SHOAL_LIFE_ATTEMPTS   1000 // each life of the head begins its attempts' numbers above
+#define SHOAL_JOB_ID_MAX       64
+#define SHOAL_JOB_NAME_MAX     128
+#define SHOAL_JOB_CURSOR_MAX   65536 // bytes of discover's cursor
+#define SHOAL_LOSSES_MAX       10    // workers that a shard may lose before it is given up
+#define SHOAL_CRASHES_MAX      2     // crashes after which a shard runs alone, once
+#define SHOAL_WRITE_MS_MAX     3600000
+#define SHOAL_TIMEOUT_MS_MAX   31536000000 // a year
+#define SHOAL_LOSS_DELAY_MS    200 // before a lost shard runs again: its worker's report comes in
+#define SHOAL_BACKOFF_MS_MAX   300000
+#define SHOAL_ATTEMPTS_OF_MAX  1000 // of retry.max_attempts
+#define SHOAL_SPEC_BUDGETS_MAX 4    // of one job
+#define SHOAL_LIFE_ATTEMPTS    1000 // each life of the head begins its attempts' numbers above
 
 // Shards that every job has; those of discover follow.
 enum { SHOAL_SHARD_CHECK, SHOAL_SHARD_DISCOVER, SHOAL_SHARD_FINISH, SHOAL_SHARD_FIRST };
@@ -52,6 +54,13 @@ typedef enum shoal_job_state {
         SHOAL_JOB_STATE_COUNT
 } shoal_job_state_t;
 
+// Bounds for a source.
+typedef struct shoal_spec_budget {
+    char name[SHOAL_BUDGET_NAME_MAX + 1]; // empty: whatever source the job has
+    uint32_t connections;                 // 0: no bound
+    uint32_t per_second;                  // 0: no bound
+} shoal_spec_budget_t;
+
 // SUBMIT's payload; the slices borrow from it.
 typedef struct shoal_spec {
     shoal_slice_t name;
@@ -67,6 +76,8 @@ typedef struct shoal_spec {
     uint32_t weight;
     uint64_t timeout_ms;       // of the job, from its acceptance; 0: none
     uint64_t shard_timeout_ms; // of one attempt of a shard
+    shoal_spec_budget_t budgets[SHOAL_SPEC_BUDGETS_MAX];
+    size_t budget_count;
     uint64_t retry_of;     // a job whose dead letters are tried again; 0: it is a job of its own
     shoal_slice_t letters; // of those, msgpack array of numbers; empty: all
 } shoal_spec_t;
@@ -126,6 +137,10 @@ struct shoal_job {
     uint32_t run;                   // 1, or which run it is
     struct shoal_run_group *groups; // what the shards of a run stand for (run.h)
     uint32_t group_count;
+    // Budgets (budget.h, sources.h).
+    shoal_retry_budget_t retries;
+    shoal_budget_t *budget; // of its source; NULL: none
+    bool has_joined;        // its check has said which source it has
     // of the cluster
     shoal_attempt_t *attempts;
     uint32_t running;

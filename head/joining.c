@@ -68,6 +68,7 @@ shoal_cluster_lose(shoal_cluster_t *cluster, shoal_worker_t *worker, shoal_worke
         shoal_cluster_fail(cluster, worker->attempts,
                            is_polite ? SHOAL_END_RETURNED : SHOAL_END_LOST, &status, now_ms);
     }
+    shoal_budgets_forget(cluster->budgets, worker, /*job=*/0);
     worker->peer = NULL; // its actors may be there still: the same process may come back
 }
 

@@ -21,6 +21,8 @@ typedef struct heap {
 struct shoal_scheduler {
     const shoal_registry_t *registry;
     heap_t heaps[SHOAL_CLASSES_MAX];
+    shoal_scheduler_admit_fn *admit; // NULL: everything
+    void *admit_ctx;
     size_t runnable;      // jobs in all heaps
     unsigned classes_end; // classes that ever had a job are below
 };
@@ -153,16 +155,61 @@ shoal_scheduler_update(shoal_scheduler_t *scheduler, shoal_job_t *job)
     }
 }
 
-// The job that is next among those that the profile's workers could run, or NULL.
+void
+shoal_scheduler_ask(shoal_scheduler_t *scheduler, shoal_scheduler_admit_fn *admit, void *ctx)
+{
+    scheduler->admit = admit;
+    scheduler->admit_ctx = ctx;
+}
+
+// Who is looked for: a job for this worker.
+typedef struct search {
+    const shoal_worker_t *worker;
+    size_t profile;
+    bool by_drop;
+    bool is_denied; // a job was not admitted
+} search_t;
+
+static bool
+is_admitted(const shoal_scheduler_t *scheduler, shoal_job_t *job, search_t *search)
+{
+    if (!scheduler->admit ||
+        scheduler->admit(scheduler->admit_ctx, job, search->worker, search->by_drop)) {
+        return true;
+    }
+    search->is_denied = true;
+    return false;
+}
+
+// The first of the heap's jobs that is admitted: nearly always the one on top.
 static shoal_job_t *
-next_job(const shoal_scheduler_t *scheduler, size_t profile)
+first_admitted(const shoal_scheduler_t *scheduler, const heap_t *heap, search_t *search)
+{
+    if (heap->count == 0 || is_admitted(scheduler, heap->jobs[1], search)) {
+        return heap->count > 0 ? heap->jobs[1] : NULL;
+    }
+    shoal_job_t *best = NULL;
+    for (size_t i = 2; i <= heap->count; i++) {
+        if ((!best || comes_before(heap->jobs[i], best)) &&
+            is_admitted(scheduler, heap->jobs[i], search)) {
+            best = heap->jobs[i];
+        }
+    }
+    return best;
+}
+
+// The job that is next among those that the worker could run, or NULL.
+static shoal_job_t *
+next_job(const shoal_scheduler_t *scheduler, search_t *search)
 {
     shoal_job_t *best = NULL;
     for (unsigned class_number = 0; class_number < scheduler->classes_end; class_number++) {
-        const heap_t *heap = &scheduler->heaps[class_number];
-        if (heap->count > 0 && shoal_profile_has(scheduler->registry, profile, class_number) &&
-            (!best || comes_before(heap->jobs[1], best))) {
-            best = heap->jobs[1];
+        if (!shoal_profile_has(scheduler->registry, search->profile, class_number)) {
+            continue;
+        }
+        shoal_job_t *job = first_admitted(scheduler, &scheduler->heaps[class_number], search);
+        if (job && (!best || comes_before(job, best))) {
+            best = job;
         }
     }
     return best;
@@ -189,30 +236,60 @@ charge_of(const shoal_scheduler_t *scheduler, const shoal_job_t *job, uint32_t c
                : SHOAL_CHARGE_FULL;
 }
 
+// A job for one of the workers of the list that `worker` is in; those after the first are looked at
+// only where a job may not run on every one.
+static bool
+choose_among(shoal_scheduler_t *scheduler, shoal_worker_t *worker, bool is_prefetch,
+             search_t *search, shoal_choice_t *ret_choice)
+{
+    for (unsigned tried = 0; worker && tried < SHOAL_WORKERS_TRIED;
+         worker = worker->feed_next, tried++) {
+        search->worker = worker;
+        search->is_denied = false;
+        shoal_job_t *job = next_job(scheduler, search);
+        if (!job && search->is_denied) {
+            continue;
+        }
+        uint32_t cost_us = job ? cost_of_next(job) : 0;
+        if (!job || (is_prefetch && cost_us > SHOAL_PREFETCH_COST_US)) {
+            return false;
+        }
+        ret_choice->job = job;
+        ret_choice->worker = worker;
+        ret_choice->charge = charge_of(scheduler, job, cost_us);
+        ret_choice->shard = shoal_backlog_pop(job->backlog);
+        return true;
+    }
+    return false;
+}
+
 bool
 shoal_scheduler_choose(shoal_scheduler_t *scheduler, shoal_choice_t *ret_choice)
 {
+    // First what costs nothing elsewhere, then what takes a connection from an idle worker, then
+    // what is sent ahead.
+    static const struct {
+        bool is_prefetch;
+        bool by_drop;
+    } passes[] = {{false, false}, {false, true}, {true, false}};
+    bool is_denied = false;
     if (scheduler->runnable == 0) {
         return false;
     }
     size_t profiles = shoal_registry_profiles(scheduler->registry);
-    for (int prefetch = 0; prefetch < 2; prefetch++) {
+    for (size_t pass = 0; pass < sizeof(passes) / sizeof(passes[0]); pass++) {
+        if (passes[pass].by_drop && !is_denied) {
+            continue;
+        }
         for (size_t profile = 0; profile < profiles; profile++) {
-            shoal_worker_t *worker = prefetch ? shoal_profile_room(scheduler->registry, profile)
-                                              : shoal_profile_idle(scheduler->registry, profile);
-            shoal_job_t *job = worker ? next_job(scheduler, profile) : NULL;
-            if (!job) {
-                continue;
+            search_t search = {.profile = profile, .by_drop = passes[pass].by_drop};
+            shoal_worker_t *worker = passes[pass].is_prefetch
+                                         ? shoal_profile_room(scheduler->registry, profile)
+                                         : shoal_profile_idle(scheduler->registry, profile);
+            if (choose_among(scheduler, worker, passes[pass].is_prefetch, &search, ret_choice)) {
+                return true;
             }
-            uint32_t cost_us = cost_of_next(job);
-            if (prefetch && cost_us > SHOAL_PREFETCH_COST_US) {
-                continue;
-            }
-            ret_choice->job = job;
-            ret_choice->worker = worker;
-            ret_choice->charge = charge_of(scheduler, job, cost_us);
-            ret_choice->shard = shoal_backlog_pop(job->backlog);
-            return true;
+            is_denied = is_denied || search.is_denied;
         }
     }
     return false;

@@ -18,12 +18,19 @@
 
 #define SHOAL_SMALL_COST_US    20000  // a shard up to this is packed
 #define SHOAL_PREFETCH_COST_US 100000 // a shard above this waits for a slot
+#define SHOAL_WORKERS_TRIED    256    // for a job that may not run on every one
 
 typedef struct shoal_scheduler shoal_scheduler_t;
 
 // Borrows the registry.
 shoal_scheduler_t *shoal_scheduler_new(const shoal_registry_t *registry);
 void shoal_scheduler_destroy(shoal_scheduler_t **scheduler);
+
+// Whether a job may start a call on a worker now, beside what the scheduler knows. `by_drop`: if
+// something can be given up elsewhere for it.
+typedef bool shoal_scheduler_admit_fn(void *ctx, shoal_job_t *job, const shoal_worker_t *worker,
+                                      bool by_drop);
+void shoal_scheduler_ask(shoal_scheduler_t *scheduler, shoal_scheduler_admit_fn *admit, void *ctx);
 
 // Looks at a job again: after anything that changes what of it could run, or how much runs.
 void shoal_scheduler_update(shoal_scheduler_t *scheduler, shoal_job_t *job);

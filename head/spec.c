@@ -72,6 +72,54 @@ retry_read(shoal_cursor_t *cursor, shoal_spec_t *spec, shoal_status_t *status)
     return cursor->is_bad ? key_fails(status, "retry", "a map") : true;
 }
 
+static bool
+budget_read(shoal_cursor_t *cursor, shoal_spec_budget_t *budget)
+{
+    uint32_t pairs = shoal_cursor_map(cursor);
+    for (uint32_t i = 0; i < pairs && !cursor->is_bad; i++) {
+        shoal_slice_t key = shoal_cursor_str(cursor);
+        shoal_slice_t text = SHOAL_SLICE_NONE;
+        uint64_t number = 0;
+        if (shoal_slice_is(key, "name")) {
+            if (!read_text(cursor, SHOAL_BUDGET_NAME_MAX, &text)) {
+                return false;
+            }
+            memcpy(budget->name, text.len > 0 ? text.ptr : "", text.len);
+            budget->name[text.len] = '\0';
+        } else if (shoal_slice_is(key, "connections")) {
+            if (!read_uint(cursor, SHOAL_ATTEMPTS_MAX, &number)) {
+                return false;
+            }
+            budget->connections = (uint32_t)number;
+        } else if (shoal_slice_is(key, "per_second")) {
+            if (!read_uint(cursor, SHOAL_BUDGET_PER_SECOND, &number)) {
+                return false;
+            }
+            budget->per_second = (uint32_t)number;
+        } else {
+            shoal_cursor_skip(cursor);
+        }
+    }
+    return !cursor->is_bad;
+}
+
+static bool
+budgets_read(shoal_cursor_t *cursor, shoal_spec_t *spec, shoal_status_t *status)
+{
+    uint32_t count = shoal_cursor_array(cursor);
+    spec->budget_count = 0;
+    for (uint32_t i = 0; i < count && i < SHOAL_SPEC_BUDGETS_MAX; i++) {
+        spec->budgets[i] = (shoal_spec_budget_t){.name = ""};
+        if (!budget_read(cursor, &spec->budgets[i])) {
+            break;
+        }
+        spec->budget_count++;
+    }
+    return (!cursor->is_bad && spec->budget_count == count) ||
+           key_fails(status, "budgets",
+                     "an array of at most 4 maps {name, connections, per_second}");
+}
+
 // Reads the value of one key.
 static bool
 value_read(shoal_slice_t key, shoal_cursor_t *cursor, shoal_spec_t *spec, shoal_status_t *status)
@@ -124,6 +172,9 @@ value_read(shoal_slice_t key, shoal_cursor_t *cursor, shoal_spec_t *spec, shoal_
     }
     if (shoal_slice_is(key, "retry")) {
         return retry_read(cursor, spec, status);
+    }
+    if (shoal_slice_is(key, "budgets")) {
+        return budgets_read(cursor, spec, status);
     }
     if (shoal_slice_is(key, "retry_of")) {
         return read_uint(cursor, UINT64_MAX, &spec->retry_of) ||

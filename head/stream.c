@@ -6,6 +6,7 @@
 
 #include "head/cluster_parts.h"
 #include "head/mail.h"
+#include "head/sources.h"
 
 // ---- streams
 
@@ -195,6 +196,11 @@ attempt_done(shoal_cluster_t *cluster, shoal_attempt_t *attempt, const shoal_msg
     shoal_ledger_add(cluster->ledger, &job->page, &entry);
     if (attempt->draft) {
         (void)shoal_draft_commit(&attempt->draft, shoal_ledger_lsn(cluster->ledger));
+    }
+    if (index == SHOAL_SHARD_CHECK) {
+        shoal_sources_found(cluster, attempt);
+    } else if (index == SHOAL_SHARD_DISCOVER) {
+        shoal_sources_pin(attempt);
     }
     shoal_mail_commit(job, attempt, shoal_cluster_wall(cluster, now_ms));
     shoal_cluster_unlink(cluster, attempt);

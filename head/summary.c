@@ -46,6 +46,10 @@ shoal_summary_wait(const shoal_job_t *job, const shoal_registry_t *registry, sho
     if (shoal_registry_workers(registry, (int)job->class_number) == 0) {
         shoal_buffer_append_format(out, "no worker has the class %s", class_name);
     } else if (shoal_backlog_count(job->backlog, SHOAL_SHARD_READY) > 0) {
+        if (job->budget && shoal_budget_is_used_up(job->budget)) {
+            shoal_buffer_append_format(out, "the budget of %s", shoal_budget_name(job->budget));
+            return;
+        }
         shoal_buffer_append_text(out, "a free slot");
     } else if (shoal_backlog_count(job->backlog, SHOAL_SHARD_DELAYED) > 0) {
         shoal_buffer_append_format(out, "another try after: %s", job->wait_reason);

@@ -4,6 +4,7 @@
 
 #include "head/cluster_parts.h"
 #include "head/run.h"
+#include "head/sources.h"
 #include "proto/record/writer.h"
 
 // The arguments of a call: those of its shard, or what its stage says.
@@ -148,6 +149,7 @@ shoal_cluster_start(shoal_cluster_t *cluster, const shoal_choice_t *choice, uint
     shoal_worker_add_attempt(cluster->registry, choice->worker, attempt);
     shoal_scheduler_update(cluster->scheduler, job);
     start_note(cluster, attempt, now_ms);
+    shoal_sources_begin(cluster, attempt, now_ms);
     cluster->counts.calls++;
     const shoal_port_t *port = &cluster->config.port;
     uint64_t limit = shard->stage == SHOAL_STAGE_MAP ? shoal_job_records_left(job) : 0;
@@ -226,6 +228,7 @@ void
 shoal_cluster_dispatch(shoal_cluster_t *cluster, uint64_t now_ms)
 {
     shoal_choice_t choice;
+    cluster->now_ms = now_ms;
     if (behind_update(cluster)) {
         return;
     }
@@ -307,5 +310,7 @@ shoal_cluster_next(const shoal_cluster_t *cluster)
     uint64_t retain = shoal_cluster_next_retain(cluster);
     next = retain < next ? retain : next;
     next = alone < next ? alone : next;
+    uint64_t budget = shoal_budgets_next(cluster->budgets, cluster->now_ms);
+    next = budget < next ? budget : next;
     return cluster->late_ms < next ? cluster->late_ms : next;
 }

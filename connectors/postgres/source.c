@@ -84,8 +84,10 @@ source_check(void *source, shoal_status_t *status)
         check_privileges(self, link, status) && shoal_pg_session_finish(self->session, status);
     if (!is_done) {
         shoal_pg_session_abandon(self->session);
+        return false;
     }
-    return is_done;
+    self->host->fact(self->host->ctx, "source", self->settings->host_port); // whose budget it is
+    return true;
 }
 
 static bool

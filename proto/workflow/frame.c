@@ -85,6 +85,8 @@ static const entry_t execution_keys[] = {
     {.key = "orchestrator", .type = WORD, .words = "local|cluster|argo"},
     {.key = "parallelism", .type = COUNT, .words = "auto", .min = 1, .max = 1024},
     {.key = "retryPolicy", .type = MAP, .inside = retry_keys},
+    {.key = "sourceConnectionBudget", .type = COUNT, .min = 1, .max = 10000},
+    {.key = "sourceCallsPerSecond", .type = COUNT, .min = 1, .max = 1000000},
     {.key = "timeoutSeconds", .type = NUMBER, .min = 0, .max = 365 * (uint64_t)DAY_SECONDS},
     {.key = "shardTimeoutSeconds", .type = NUMBER, .min = 0, .max = 365 * (uint64_t)DAY_SECONDS},
     {.key = "resourceRequests", .type = OTHER, .note = ONLY_ON_KUBERNETES},
@@ -458,6 +460,9 @@ shoal_frame_run(const shoal_document_t *document, shoal_workflow_run_t *ret_run)
         .max_attempts = (unsigned)number_at(document, EXECUTION "retryPolicy.maxAttempts", 3),
         .backoff_ms = ms_at(document, EXECUTION "retryPolicy.backoffSeconds", 1),
         .backoff_factor = number_at(document, EXECUTION "retryPolicy.backoffFactor", 2),
+        .source_connections = (unsigned)number_at(document, EXECUTION "sourceConnectionBudget", 0),
+        .source_calls_per_second =
+            (unsigned)number_at(document, EXECUTION "sourceCallsPerSecond", 0),
         .timeout_ms = ms_at(document, EXECUTION "timeoutSeconds", 0),
         .shard_timeout_ms = ms_at(document, EXECUTION "shardTimeoutSeconds", 0),
         .success_threshold = (int)number_at(document, "workflowConfig.successThreshold", -1),

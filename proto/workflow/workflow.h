@@ -49,19 +49,21 @@ void shoal_workflow_destroy(shoal_workflow_t **workflow);
 
 // What the runtime itself uses, with defaults applied.
 typedef struct shoal_workflow_run {
-    const char *name;          // source.serviceName, or the source's type
-    const char *log_level;     // workflowConfig.loggerLevel, "INFO"
-    unsigned parallelism;      // 0: auto; 1 if sequential
-    unsigned parallelism_cap;  // auto: at most so many (`threads` above 1); 0: no cap
-    bool is_sequential;        // distributedExecution.enabled: false
-    bool is_cluster;           // orchestrator: cluster
-    unsigned max_attempts;     // 3
-    uint64_t backoff_ms;       // 1000
-    double backoff_factor;     // 2
-    uint64_t timeout_ms;       // 0: none
-    uint64_t shard_timeout_ms; // 0: none
-    int success_threshold;     // -1: not written
-    const char *sink_filename; // sink.config.filename, or NULL; "-": standard output
+    const char *name;                 // source.serviceName, or the source's type
+    const char *log_level;            // workflowConfig.loggerLevel, "INFO"
+    unsigned parallelism;             // 0: auto; 1 if sequential
+    unsigned parallelism_cap;         // auto: at most so many (`threads` above 1); 0: no cap
+    bool is_sequential;               // distributedExecution.enabled: false
+    bool is_cluster;                  // orchestrator: cluster
+    unsigned max_attempts;            // 3
+    uint64_t backoff_ms;              // 1000
+    double backoff_factor;            // 2
+    unsigned source_connections;      // sourceConnectionBudget; 0: no bound
+    unsigned source_calls_per_second; // 0: no bound
+    uint64_t timeout_ms;              // 0: none
+    uint64_t shard_timeout_ms;        // 0: none
+    int success_threshold;            // -1: not written
+    const char *sink_filename;        // sink.config.filename, or NULL; "-": standard output
 } shoal_workflow_run_t;
 const shoal_workflow_run_t *shoal_workflow_run(const shoal_workflow_t *workflow);
 
