@@ -6,7 +6,7 @@ import unittest
 import msgpack
 
 from case import SECOND_US, WireTest, shard, spec
-from shoal_wire import CONFIG, DATA, FATAL, FAILED, LIMIT, PROTOCOL, TRANSIENT, WireError
+from shoal_wire import Client, DATA, FATAL, FAILED, LIMIT, PROTOCOL, TRANSIENT, WireError
 
 NOT_FOUND, EXISTS, INVALID = 4, 5, 1
 
@@ -260,6 +260,55 @@ class Letters(WireTest):
         self.assertEqual(client.final(job).state, "SUCCEEDED")
         with self.assertRaisesRegex(WireError, "no dead letters"):
             client.submit({"retry_of": job}, "late")
+
+    def restart(self):
+        """Kills the head; another one goes on with its state."""
+        self.the_head.kill()
+        self.beside.close()
+        self.the_head = self.head(*self.FLAGS)
+        self.beside = self.keep(Client(self.the_head.endpoint, id="beside"))
+        return self.client("again"), self.worker("again", incarnation=2)
+
+    def test_letters_survive_the_head(self):
+        client, worker = self.client(), self.worker()
+        job, _ = self.bad_job(client, worker, names=("a", "b", "c"))
+        request = client.request()
+        client.send("DROP_LETTERS", request=request, job=job, letters=[1])
+        client.expect("ACCEPTED", request=request)
+        before = self.letters_of(client, job, "whole_letters")
+        client, worker = self.restart()
+        self.assertEqual(self.letters_of(client, job, "whole_letters"), before)
+
+        # A run that the head dies in goes on; what it has done stays done.
+        run = self.retry(client, job, "run")
+        worker.result(worker.call("check"), detail={"collected": True})
+        self.mail(worker, worker.call("replay"), [letter("c", number=3)], [b"b"],
+                  detail={"scopes": [[1, 1, 0, 0, 0, 1]]})
+        if worker.ack < worker.seq:  # only what was acknowledged is promised
+            worker.wait_for(lambda message: worker.ack >= worker.seq, 10, "the last ack")
+        client, worker = self.restart()
+        client.watch(run)
+        worker.result(worker.call("finish", seconds=20))
+        self.assertEqual(client.final(run).state, "PARTIAL")
+        left = self.letters_of(client, job, "whole_letters")
+        self.assertEqual([(one["letter"], one["run"]) for one in left], [(3, 2)])
+        self.assertEqual([one[0] for one in left[0]["attempts"]], [1, 2])
+        self.assertEqual(self.output(client, job), {1: b"good\n", 2: b"b\n"})
+
+        # And one that it dies in before anything was done begins again.
+        run = self.retry(client, job, "run 3")
+        worker.result(worker.call("check"), detail={"collected": True})
+        worker.call("replay")
+        client, worker = self.restart()
+        client.watch(run)
+        worker.lines(worker.call("replay", seconds=20), [b"c"],
+                     detail={"scopes": [[1, 1, 0, 0, 0, 0]]})
+        worker.result(worker.call("finish"))
+        self.assertEqual(client.final(run).state, "SUCCEEDED")
+        self.assertEqual(self.letters_of(client, job), [])
+        client, worker = self.restart()
+        self.assertEqual(self.letters_of(client, job), [])
+        self.assertEqual(self.output(client, job), {1: b"good\n", 2: b"b\n", 3: b"c\n"})
 
     # R-7.24
     def test_runs_and_letters_go_with_their_job(self):
