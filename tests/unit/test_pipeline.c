@@ -117,7 +117,7 @@ probe_read(void *source, shoal_stage_t stage, shoal_slice_t args, const shoal_em
         if (number_of(args, "named")) { // a name that is a text
             shoal_write_map(out, 3);
             shoal_write_key(out, "name");
-            shoal_write_str(out, (shoal_slice_t){"abcdefgh" + i % 8, 1});
+            shoal_write_str(out, (shoal_slice_t){&"abcdefgh"[i % 8], 1});
             shoal_write_key(out, "database");
             shoal_write_key(out, "svc.x y");
             shoal_write_key(out, "bad");
