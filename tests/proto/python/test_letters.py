@@ -269,6 +269,11 @@ class Letters(WireTest):
         self.beside = self.keep(Client(self.the_head.endpoint, id="beside"))
         return self.client("again"), self.worker("again", incarnation=2)
 
+    def wait_for_ack(self, worker):
+        """Only what was acknowledged is promised."""
+        if worker.ack < worker.seq:
+            worker.wait_for(lambda message: worker.ack >= worker.seq, 10, "the last ack")
+
     def test_letters_survive_the_head(self):
         client, worker = self.client(), self.worker()
         job, _ = self.bad_job(client, worker, names=("a", "b", "c"))
@@ -284,8 +289,7 @@ class Letters(WireTest):
         worker.result(worker.call("check"), detail={"collected": True})
         self.mail(worker, worker.call("replay"), [letter("c", number=3)], [b"b"],
                   detail={"scopes": [[1, 1, 0, 0, 0, 1]]})
-        if worker.ack < worker.seq:  # only what was acknowledged is promised
-            worker.wait_for(lambda message: worker.ack >= worker.seq, 10, "the last ack")
+        self.wait_for_ack(worker)
         client, worker = self.restart()
         client.watch(run)
         worker.result(worker.call("finish", seconds=20))
@@ -299,6 +303,7 @@ class Letters(WireTest):
         run = self.retry(client, job, "run 3")
         worker.result(worker.call("check"), detail={"collected": True})
         worker.call("replay")
+        self.wait_for_ack(worker)
         client, worker = self.restart()
         client.watch(run)
         worker.lines(worker.call("replay", seconds=20), [b"c"],
