@@ -67,6 +67,8 @@ typedef struct shoal_cluster_config {
     shoal_ledger_t *ledger;   // borrowed; NULL: nothing is kept
     uint64_t life;            // of the head, from 1: no number of an attempt is used in two of them
     uint64_t lease_ms;
+    uint64_t grace_ms;       // for workers of an earlier life to come back; 0: a lease
+    bool are_workers_gone;   // they do not
     uint64_t seed;           // of the jitter
     uint64_t wall_offset_ms; // the wall's time is so much more than now_ms (it wraps)
     uint64_t retain_ms;      // a finished job is kept so long; 0: no such limit

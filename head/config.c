@@ -45,6 +45,8 @@ static const option_t options[] = {
     {"--heartbeat-ms",      OPTION_NUMBER, AT(heartbeat_ms),       1, 3600000},
     {"--liveness-ms",       OPTION_NUMBER, AT(liveness_ms),        2, 3600000},
     {"--lease-ms",          OPTION_NUMBER, AT(lease_ms),           1, DAY_MS},
+    {"--grace-ms",          OPTION_NUMBER, AT(grace_ms),           1, DAY_MS},
+    {"--workers-gone",      OPTION_FLAG,   AT(workers_gone),       0, 0},
     {"--retain-hours",      OPTION_NUMBER, AT(retain_hours),       0, 87600},
     {"--retain-bytes",      OPTION_NUMBER, AT(retain_bytes),       0, UINT64_MAX},
     {"--sync-delay-ms",     OPTION_NUMBER, AT(sync_delay_ms),      0, 60000},
@@ -67,6 +69,10 @@ static const char help[] =
     "  --state DIR           where the journal and the spool are kept; a head that is started "
     "again\n"
     "                        on the same one goes on with its jobs\n"
+    "  --grace-ms N          how long workers may take to come back to a head that is started "
+    "again,\n"
+    "                        before what they ran is given out again; a lease if not given\n"
+    "  --workers-gone        they do not come back: what they ran is given out at once\n"
     "  --journal on|off      off: forget everything at the end, for tests and benchmarks (on)\n"
     "  --insecure-loopback   allow tcp without keys on loopback, for tests and benchmarks\n"
     "  --lifeline-fd N       stop when the pipe with this descriptor is closed at its other end\n"

@@ -32,6 +32,8 @@ typedef struct shoal_config {
     uint64_t heartbeat_ms;
     uint64_t liveness_ms;
     uint64_t lease_ms;
+    uint64_t grace_ms; // 0: a lease
+    bool workers_gone;
     uint64_t retain_hours; // finished jobs are kept so long; 0: for ever
     uint64_t retain_bytes; // records of finished jobs, together; 0: only the budget counts
     // for tests, and not in --help

@@ -365,13 +365,15 @@ shoal_hub_describe(shoal_hub_t *hub, shoal_buffer_t *out)
         {"shut", shoal_doors_shut(hub->doors)},
     };
     uint32_t count = sizeof(numbers) / sizeof(numbers[0]);
-    shoal_write_map(out, count + 3);
+    shoal_write_map(out, count + 4);
     shoal_write_key(out, "head");
     shoal_write_text(out, hub->id);
     shoal_write_key(out, "software");
     shoal_write_key(out, "shoal " SHOAL_VERSION);
     shoal_write_key(out, "endpoint");
     shoal_write_text(out, hub->endpoint);
+    shoal_write_key(out, "journal");
+    shoal_write_bool(out, hub->journal != NULL);
     for (uint32_t i = 0; i < count; i++) {
         shoal_write_text(out, numbers[i].key);
         shoal_write_uint(out, numbers[i].value);

@@ -210,6 +210,8 @@ hub_open(shoal_hub_t *hub, shoal_status_t *status)
         .ledger = hub->ledger,
         .life = hub->journal ? shoal_journal_life(hub->journal) : 0,
         .lease_ms = hub->config->lease_ms,
+        .grace_ms = hub->config->grace_ms,
+        .are_workers_gone = hub->config->workers_gone,
         .retain_ms = hub->config->retain_hours * 3600000,
         .retain_bytes = hub->config->retain_bytes,
         .seed = seed,

@@ -474,6 +474,9 @@ static shoal_worker_t *
 worker_restore(shoal_replay_t *replay, const who_t *who, uint64_t now_ms)
 {
     shoal_cluster_t *cluster = replay->cluster;
+    if (cluster->config.are_workers_gone) {
+        return NULL; // what it ran is given back
+    }
     shoal_worker_t *known = shoal_registry_find(cluster->registry, shoal_slice_of(who->id));
     if (known) {
         return known->incarnation == who->incarnation ? known : NULL;
@@ -489,7 +492,8 @@ worker_restore(shoal_replay_t *replay, const who_t *who, uint64_t now_ms)
     }
     (void)shoal_worker_raise(cluster->registry, worker, SHOAL_WORKER_ON_CUT);
     worker->number = ++cluster->worker_numbers;
-    worker->heard_ms = now_ms + cluster->config.lease_ms;
+    worker->heard_ms =
+        now_ms + (cluster->config.grace_ms ? cluster->config.grace_ms : cluster->config.lease_ms);
     return worker;
 }
 
