@@ -6,9 +6,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "proto/base/alloc.h"
 #include "proto/record/writer.h"
@@ -22,6 +24,8 @@ struct shoal_workflow {
     shoal_document_t *document;
     shoal_workflow_run_t run;
     shoal_warnings_t warnings;
+    char digest[SHOAL_WORKFLOW_DIGEST_SIZE];
+    char override_digest[SHOAL_WORKFLOW_DIGEST_SIZE];
 };
 
 static bool
@@ -106,6 +110,25 @@ override_all(shoal_document_t *document, const char *const *overrides, shoal_sta
     return true;
 }
 
+static void
+digest_write(XXH128_hash_t hash, char digest[SHOAL_WORKFLOW_DIGEST_SIZE])
+{
+    (void)snprintf(digest, SHOAL_WORKFLOW_DIGEST_SIZE, "%016llx%016llx",
+                   (unsigned long long)hash.high64, (unsigned long long)hash.low64);
+}
+
+static void
+digest_make(shoal_workflow_t *workflow, shoal_slice_t text, const char *const *overrides)
+{
+    digest_write(XXH3_128bits(text.len ? text.ptr : "", text.len), workflow->digest);
+    shoal_buffer_t all = SHOAL_BUFFER_INIT;
+    for (; overrides && *overrides; overrides++) {
+        shoal_buffer_append(&all, *overrides, strlen(*overrides) + 1); // with the NUL between them
+    }
+    digest_write(XXH3_128bits(all.len ? all.ptr : "", all.len), workflow->override_digest);
+    shoal_buffer_fini(&all);
+}
+
 bool
 shoal_workflow_parse(const char *name, shoal_slice_t text, const shoal_workflow_rules_t *rules,
                      shoal_workflow_t **ret_workflow, shoal_status_t *status)
@@ -125,6 +148,7 @@ shoal_workflow_parse(const char *name, shoal_slice_t text, const shoal_workflow_
         return false;
     }
     shoal_frame_run(workflow->document, &workflow->run);
+    digest_make(workflow, text, rules->overrides);
     *ret_workflow = workflow;
     return true;
 }
@@ -144,6 +168,18 @@ const shoal_workflow_run_t *
 shoal_workflow_run(const shoal_workflow_t *workflow)
 {
     return &workflow->run;
+}
+
+const char *
+shoal_workflow_digest(const shoal_workflow_t *workflow)
+{
+    return workflow->digest;
+}
+
+const char *
+shoal_workflow_override_digest(const shoal_workflow_t *workflow)
+{
+    return workflow->override_digest;
 }
 
 static void

@@ -80,6 +80,12 @@ const char *shoal_workflow_text(const shoal_workflow_t *workflow, const char *pa
 unsigned shoal_workflow_line(const shoal_workflow_t *workflow, const char *path);
 const char *shoal_workflow_file(const shoal_workflow_t *workflow); // as in messages
 
+// Tells the file's text, as it was read, from any other; and so what --set said, in its order. Both
+// are 32 hexadecimal digits, and neither is for secrets.
+#define SHOAL_WORKFLOW_DIGEST_SIZE 33
+const char *shoal_workflow_digest(const shoal_workflow_t *workflow);
+const char *shoal_workflow_override_digest(const shoal_workflow_t *workflow);
+
 // Warnings found while reading (keys without meaning here, unknown keys if lenient): each
 // "FILE:LINE: ...".
 size_t shoal_workflow_warning_count(const shoal_workflow_t *workflow);

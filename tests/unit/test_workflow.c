@@ -415,6 +415,29 @@ characters_that_json_writes_as_two_escapes_are_read(void)
 }
 
 static void
+another_text_or_another_override_has_another_digest(void)
+{
+    static const char *const one[] = {"source.serviceName=a", "sink.type=file", NULL};
+    static const char *const two[] = {"sink.type=file", "source.serviceName=a", NULL};
+    shoal_workflow_t *workflows[] = {parse(SMALL), parse(SMALL), parse(SMALL "# more\n"),
+                                     parse_with(SMALL, one), parse_with(SMALL, two)};
+    CHECK(strlen(shoal_workflow_digest(workflows[0])) == SHOAL_WORKFLOW_DIGEST_SIZE - 1);
+    assert_string_equal(shoal_workflow_digest(workflows[0]), shoal_workflow_digest(workflows[1]));
+    assert_string_equal(shoal_workflow_digest(workflows[0]), shoal_workflow_digest(workflows[3]));
+    assert_string_not_equal(shoal_workflow_digest(workflows[0]),
+                            shoal_workflow_digest(workflows[2]));
+    assert_string_equal(shoal_workflow_override_digest(workflows[0]),
+                        shoal_workflow_override_digest(workflows[2]));
+    assert_string_not_equal(shoal_workflow_override_digest(workflows[0]),
+                            shoal_workflow_override_digest(workflows[3]));
+    assert_string_not_equal(shoal_workflow_override_digest(workflows[3]),
+                            shoal_workflow_override_digest(workflows[4]));
+    for (size_t i = 0; i < sizeof(workflows) / sizeof(workflows[0]); i++) {
+        shoal_workflow_destroy(&workflows[i]);
+    }
+}
+
+static void
 a_file_is_read_from_disk(void)
 {
     char path[] = "/tmp/shoal-test-XXXXXX";
@@ -440,4 +463,5 @@ TEST_MAIN(TEST(a_full_file_gives_what_the_runtime_uses), TEST(a_small_file_gets_
           TEST(an_override_takes_the_place_of_an_unset_variable),
           TEST(lenient_turns_unknown_keys_into_warnings),
           TEST(keys_without_meaning_here_are_warnings), TEST(warnings_have_a_limit),
-          TEST(characters_that_json_writes_as_two_escapes_are_read), TEST(a_file_is_read_from_disk))
+          TEST(characters_that_json_writes_as_two_escapes_are_read),
+          TEST(another_text_or_another_override_has_another_digest), TEST(a_file_is_read_from_disk))
