@@ -122,9 +122,8 @@ tell(const shoal_arguments_t *arguments, const drained_t *drained, bool has_ende
                                    (unsigned long long)drained->running,
                                    has_ended ? "true" : "false");
     } else {
-        shoal_buffer_append_text(&out, "worker \"");
-        shoal_text_append_safe(&out, drained->name);
-        shoal_buffer_append_format(&out, "\" %s\n", has_ended ? "has ended" : "drains");
+        shoal_text_append_worker(&out, drained->name, drained->id);
+        shoal_buffer_append_text(&out, has_ended ? " has ended\n" : " drains\n");
     }
     bool done = shoal_print(&out, status);
     shoal_buffer_fini(&out);
@@ -147,16 +146,15 @@ shoal_command_drain(const shoal_arguments_t *arguments)
         shoal_head_dial(&address, &session, &status) &&
         ask_drain(session, arguments, seconds, &drained, &status);
     if (done && waits && drained.running > 0) {
-        (void)fprintf(stderr, "shoal: the worker drains, with %llu calls\n",
-                      (unsigned long long)drained.running);
+        (void)fprintf(stderr, "shoal: the worker drains, with %llu call%s\n",
+                      (unsigned long long)drained.running, drained.running == 1 ? "" : "s");
     }
     done = done && (!waits || wait_for_end(session, &drained, &status)) &&
            tell(arguments, &drained, waits, &status);
     shoal_session_destroy(&session);
     shoal_address_wipe(&address);
     if (!done) {
-        shoal_complain(&status);
-        return status.code == SHOAL_INVALID ? SHOAL_EXIT_USAGE : SHOAL_EXIT_FAILED;
+        return shoal_command_failed(&status);
     }
     return SHOAL_EXIT_OK;
 }

@@ -11,6 +11,8 @@
 
 #include "client/commands.h"
 #include "client/output.h"
+#include "client/plan.h"
+#include "client/resume.h"
 #include "client/run.h"
 #include "client/summary.h"
 #include "client/text.h"
@@ -40,6 +42,11 @@ typedef struct ingest {
     const char *head;   // endpoint, or NULL: a private one
     shoal_address_t address;
     shoal_buffer_t spec;
+    char source[256];      // its address, without its password
+    shoal_resume_t resume; // what is kept of a private run
+    bool is_resumed;
+    shoal_kept_t *kept; // NULL: nothing
+    char job_id[SHOAL_RANDOM_ID_SIZE];
 } ingest_t;
 
 static const char *
@@ -53,12 +60,11 @@ static bool
 read_url(ingest_t *ingest, const char *url, const shoal_workflow_rules_t *rules,
          shoal_status_t *status)
 {
-    char name[256];
     shoal_buffer_t text = SHOAL_BUFFER_INIT;
-    shoal_url_redact(url, name, sizeof(name));
-    bool done =
-        shoal_url_workflow(url, variable, NULL, &text, status) &&
-        shoal_workflow_parse(name, shoal_buffer_slice(&text), rules, &ingest->workflow, status);
+    shoal_url_redact(url, ingest->source, sizeof(ingest->source));
+    bool done = shoal_url_workflow(url, variable, NULL, &text, status) &&
+                shoal_workflow_parse(ingest->source, shoal_buffer_slice(&text), rules,
+                                     &ingest->workflow, status);
     if (text.ptr) {
         explicit_bzero(text.ptr, text.size);
     }
@@ -175,6 +181,58 @@ choose_output(ingest_t *ingest, shoal_status_t *status)
         ingest->output = NULL;
     }
     return true;
+}
+
+// An interrupted run goes on with what it was told at its beginning.
+static bool
+check_resumable(const ingest_t *ingest, shoal_status_t *status)
+{
+    static const char *const others[] = {"out", "limit", "dry-run"};
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        if (shoal_arguments_has(ingest->arguments, others[i])) {
+            return shoal_fail(
+                status, SHOAL_INVALID,
+                "--resume goes on with what that run was told at its beginning; leave "
+                "out --%s",
+                others[i]);
+        }
+    }
+    return !ingest->head ||
+           shoal_fail(
+               status, SHOAL_INVALID,
+               "--resume is for runs with a private head; a job of a running head goes on by "
+               "itself: see shoal job list");
+}
+
+// Takes the interrupted run that --resume means.
+static bool
+take_interrupted(ingest_t *ingest, shoal_status_t *status)
+{
+    if (!check_resumable(ingest, status) ||
+        !shoal_resume_take(&ingest->resume, &ingest->kept, status)) {
+        return false;
+    }
+    const shoal_kept_facts_t *facts = shoal_kept_facts(ingest->kept);
+    (void)snprintf(ingest->job_id, sizeof(ingest->job_id), "%s", facts->job_id);
+    ingest->is_resumed = true;
+    ingest->output = facts->output[0] ? facts->output : NULL;
+    if (ingest->output && !shoal_output_check(ingest->output, status)) {
+        status->code = SHOAL_INVALID;
+        return false;
+    }
+    return true;
+}
+
+// A new private run is kept, so that it can go on, unless there is nothing to go on with: its records
+// are shown or dropped.
+static void
+keep_run(ingest_t *ingest)
+{
+    bool is_stream = ingest->output && shoal_output_path_is_stream(ingest->output);
+    shoal_random_id(ingest->job_id);
+    if (!ingest->head && !ingest->is_validate && !ingest->is_dry_run && !is_stream) {
+        ingest->kept = shoal_resume_keep(&ingest->resume, ingest->output, ingest->job_id);
+    }
 }
 
 static bool
@@ -310,8 +368,18 @@ prepare(ingest_t *ingest, shoal_status_t *status)
     for (size_t i = 0; i < warnings; i++) {
         ingest->warnings[i] = shoal_workflow_warning(ingest->workflow, i);
     }
-    return read_parallelism(ingest, status) && choose_output(ingest, status) &&
-           choose_head(ingest, status);
+    const char *file = shoal_arguments_text(arguments, "config");
+    ingest->resume = (shoal_resume_t){
+        .name = file ? file : ingest->source,
+        .is_address = file == NULL,
+        .overrides = shoal_arguments_list(arguments, "set"),
+        .workflow = ingest->workflow,
+    };
+    if (!read_parallelism(ingest, status) || !choose_head(ingest, status)) {
+        return false;
+    }
+    bool is_resume = !ingest->is_validate && shoal_arguments_has(arguments, "resume");
+    return is_resume ? take_interrupted(ingest, status) : choose_output(ingest, status);
 }
 
 // Levels of the children: the command line's word, or errors only, because the summary tells the
@@ -333,41 +401,6 @@ show_warnings(const ingest_t *ingest)
     for (const char **warning = ingest->warnings; *warning; warning++) {
         (void)fprintf(stderr, "warning: %s\n", *warning);
     }
-}
-
-static void
-show_plan(const shoal_report_t *report, shoal_buffer_t *out)
-{
-    if (report->plan_count == 0) {
-        shoal_buffer_append_text(out, "no shards: the source has nothing to read\n");
-        return;
-    }
-    size_t rows = report->plan_count + 1;
-    const char **cells = calloc(rows * 5, sizeof(*cells));
-    char(*texts)[3][SHOAL_TEXT_SIZE] = calloc(rows, sizeof(*texts));
-    if (!cells || !texts) {
-        free(cells);
-        free(texts);
-        return;
-    }
-    static const char *const heading[] = {">SHARD", "STAGE", ">AFTER", ">ESTIMATE", "WHAT"};
-    memcpy(cells, heading, sizeof(heading));
-    for (size_t i = 0; i < report->plan_count; i++) {
-        const shoal_report_shard_t *shard = &report->plan[i];
-        const char **row = cells + (i + 1) * 5;
-        row[0] = shoal_text_count(shard->shard, texts[i][0]);
-        row[1] = shoal_summary_stage(shard->stage);
-        row[2] = shard->needs ? shoal_text_count(shard->needs, texts[i][1]) : "-";
-        row[3] = shoal_text_seconds((double)shard->cost_us / 1e6, texts[i][2]);
-        row[4] = shard->title;
-    }
-    shoal_text_table(cells, rows, 5, out);
-    if (report->plan_left_out > 0) {
-        shoal_buffer_append_format(out, "and %llu shards more\n",
-                                   (unsigned long long)report->plan_left_out);
-    }
-    free(cells);
-    free(texts);
 }
 
 static void
@@ -406,7 +439,7 @@ tell(ingest_t *ingest, const shoal_summary_t *summary)
     if (ingest->is_json) {
         shoal_summary_json(summary, &result);
     } else if (is_plan) {
-        show_plan(summary->report, &result);
+        shoal_plan_show(summary->report, &result);
     }
     if (is_plan) {
         append_checked(summary, &text);
@@ -426,6 +459,23 @@ tell(ingest_t *ingest, const shoal_summary_t *summary)
     return code;
 }
 
+// What is kept goes once there is nothing left to go on with.
+static void
+settle_kept(ingest_t *ingest, const shoal_run_result_t *result)
+{
+    const shoal_report_t *report = result->report;
+    bool is_final = report && shoal_report_is_final(report);
+    bool is_good = is_final && (strcmp(report->state, "SUCCEEDED") == 0 ||
+                                strcmp(report->state, "PARTIAL") == 0);
+    bool is_written = !ingest->output || result->has_output || !is_good;
+    bool has_begun = result->job > 0 || ingest->is_resumed;
+    if ((is_final && is_written) || !has_begun) {
+        shoal_resume_end(&ingest->resume, is_good, &ingest->kept);
+    } else {
+        shoal_resume_leave(&ingest->resume, &ingest->kept);
+    }
+}
+
 static int
 run_job(ingest_t *ingest, shoal_status_t *status)
 {
@@ -443,6 +493,7 @@ run_job(ingest_t *ingest, shoal_status_t *status)
             shoal_local_size(cap, (unsigned)ingest->workers, &plan.local);
         }
         plan.local.log_level = child_log_level(ingest);
+        plan.local.is_plan = ingest->is_validate;
         slots = plan.local.workers * plan.local.slots;
     }
     if (!write_spec(ingest, slots, status)) {
@@ -451,6 +502,15 @@ run_job(ingest_t *ingest, shoal_status_t *status)
     plan.spec = shoal_buffer_slice(&ingest->spec);
     plan.progress.is_off = shoal_arguments_has(ingest->arguments, "no-progress");
     show_warnings(ingest);
+    if (!ingest->is_resumed) {
+        keep_run(ingest);
+    }
+    plan.job_id = ingest->job_id;
+    if (ingest->kept) {
+        plan.local.state = shoal_kept_head(ingest->kept);
+        plan.local.lock_fd = shoal_kept_lock_fd(ingest->kept);
+        plan.local.is_resumed = ingest->is_resumed;
+    }
     shoal_run_result_t result;
     shoal_run(&plan, &result);
     shoal_summary_t summary = {
@@ -468,6 +528,7 @@ run_job(ingest_t *ingest, shoal_status_t *status)
         .is_private = !ingest->head,
         .workers_started = ingest->head ? 0 : plan.local.workers,
         .is_dry_run = ingest->is_dry_run,
+        .is_resumed = ingest->is_resumed,
         .is_plan = ingest->is_validate,
         .has_colour = plan.progress.has_colour,
         .locate = locate,
@@ -476,6 +537,7 @@ run_job(ingest_t *ingest, shoal_status_t *status)
     // A reader who has seen enough wants to hear nothing either.
     bool is_quiet = result.was_killed || result.signal == SIGPIPE;
     int code = is_quiet ? shoal_summary_exit(&summary) : tell(ingest, &summary);
+    settle_kept(ingest, &result);
     shoal_run_result_fini(&result);
     return code;
 }
@@ -515,6 +577,7 @@ ingest_or_validate(const shoal_arguments_t *arguments, bool is_validate)
         explicit_bzero(ingest.spec.ptr, ingest.spec.size);
     }
     shoal_buffer_fini(&ingest.spec);
+    shoal_kept_close(&ingest.kept);
     free(ingest.warnings);
     shoal_workflow_destroy(&ingest.workflow);
     return code;

@@ -28,6 +28,7 @@
 #define LAST_LINES     3 // shown with the cause when a child dies for good
 #define READS_MAX      64
 #define SLOTS_AUTO_MAX 32
+#define GRACE_MS       "5000" // for workers to come back to a head that was started again: they dial
 
 typedef struct child {
     pid_t pid; // 0: not running
@@ -40,13 +41,18 @@ struct shoal_local {
     char log_level[16];
     shoal_local_listener_t listener;
     shoal_rundir_t *rundir;
+    char state[PATH_MAX + 16]; // the head's folder
     int epoll_fd;
     int lifeline[2];
     int log[2];
     int ready_fd; // read end, -1 once the head is ready
     size_t ready_len;
+    bool is_renewed; // the head's folder is another one
     unsigned head_starts;
-    unsigned worker_restarts;
+    unsigned head_deaths; // one soon after the other
+    unsigned worker_deaths;
+    uint64_t head_death_ms; // the last one's
+    uint64_t worker_death_ms;
     child_t head;
     child_t workers[SHOAL_LOCAL_WORKERS_MAX];
     char line[LINE_MAX_BYTES]; // a log line that has not ended yet
@@ -104,7 +110,7 @@ start_child(shoal_local_t *local, child_t *child, const char *program, const cha
         .arguments = arguments,
         .lifeline_fd = local->lifeline[0],
         .ready_fd = ready_fd,
-        .lock_fd = -1,
+        .lock_fd = local->plan.state && child == &local->head ? local->plan.lock_fd : -1,
         .stdout_fd = -1,
         .stderr_fd = local->log[1],
     };
@@ -127,18 +133,22 @@ start_head(shoal_local_t *local, shoal_status_t *status)
     if (pipe2(ready, O_CLOEXEC | O_NONBLOCK) != 0) {
         return shoal_fail_errno(status, errno, "cannot make a pipe");
     }
-    char state[PATH_MAX + 8];
-    (void)snprintf(state, sizeof(state), "%s/state", shoal_rundir_path(local->rundir));
+    bool is_first = local->head_starts == 0;
     const char *const arguments[] = {"--listen",
                                      shoal_rundir_endpoint(local->rundir),
                                      "--state",
-                                     state,
+                                     local->state,
                                      "--lifeline-fd",
                                      "3",
                                      "--ready-fd",
                                      "4",
                                      "--log-level",
                                      local->log_level,
+                                     "--journal",
+                                     local->plan.is_plan ? "off" : "on",
+                                     "--grace-ms",
+                                     GRACE_MS,
+                                     is_first && local->plan.is_resumed ? "--workers-gone" : NULL,
                                      NULL};
     close_fd(&local->ready_fd);
     local->ready_fd = ready[0];
@@ -185,9 +195,13 @@ start_all(shoal_local_t *local, shoal_status_t *status)
     if (!watch(local, local->log[0], status) || !shoal_rundir_new(&local->rundir, status)) {
         return false;
     }
-    char state[PATH_MAX + 8];
-    (void)snprintf(state, sizeof(state), "%s/state", shoal_rundir_path(local->rundir));
-    if (!shoal_directory_make_private(state, status) || !start_head(local, status)) {
+    if (local->plan.state) {
+        (void)snprintf(local->state, sizeof(local->state), "%s", local->plan.state);
+    } else {
+        (void)snprintf(local->state, sizeof(local->state), "%s/state",
+                       shoal_rundir_path(local->rundir));
+    }
+    if (!shoal_directory_make_private(local->state, status) || !start_head(local, status)) {
         return false;
     }
     for (unsigned i = 0; i < local->plan.workers; i++) {
@@ -410,6 +424,36 @@ give_up(shoal_local_t *local, const char *program, const char *how, unsigned sta
                       how, starts, starts == 1 ? "" : "s", words[0] ? words : "none");
 }
 
+// A head that was there and does not come up again from what it has kept.
+static bool
+is_worth_another(const shoal_local_t *local)
+{
+    return local->head_starts > 1 && !local->is_renewed;
+}
+
+// Another folder for the head; what it has refused is left alone until the run ends.
+static bool
+state_renew(shoal_local_t *local, shoal_status_t *status)
+{
+    size_t len = strlen(local->state);
+    local->is_renewed = true;
+    if (len + sizeof(".new") > PATH_MAX) {
+        return shoal_fail(status, SHOAL_IO, "the path of the head's folder is too long");
+    }
+    (void)snprintf(local->state + len, sizeof(local->state) - len, ".new");
+    return shoal_directory_make_private(local->state, status);
+}
+
+// Counts a death; after a steady time the count begins anew.
+static unsigned
+count_death(unsigned *deaths, uint64_t *last_ms)
+{
+    uint64_t now_ms = shoal_clock_ms();
+    *deaths = now_ms >= *last_ms + SHOAL_LOCAL_STEADY_MS ? 1 : *deaths + 1;
+    *last_ms = now_ms;
+    return *deaths;
+}
+
 static bool
 mend_head(shoal_local_t *local, shoal_status_t *status)
 {
@@ -421,14 +465,17 @@ mend_head(shoal_local_t *local, shoal_status_t *status)
     shoal_child_describe(wait_status, how, sizeof(how));
     read_log(local);
     bool was_ready = local->ready_fd < 0 && local->ready_len > 0;
-    if (!was_ready || local->head_starts > SHOAL_LOCAL_HEAD_RESTARTS_MAX) {
-        return give_up(local, "shoal-head", how, local->head_starts, status);
+    bool has_refused = !was_ready && WIFEXITED(wait_status);
+    unsigned deaths = count_death(&local->head_deaths, &local->head_death_ms);
+    if ((has_refused && !is_worth_another(local)) || (!was_ready && local->head_starts == 1) ||
+        deaths > SHOAL_LOCAL_HEAD_RESTARTS_MAX) {
+        return give_up(local, "shoal-head", how, deaths, status);
     }
     char line[192];
-    (void)snprintf(line, sizeof(line),
-                   "the head %s: it is started again, and the job begins from the start", how);
+    (void)snprintf(line, sizeof(line), "the head %s: it is started again%s", how,
+                   has_refused ? " with nothing of its state" : "");
     say(local, line);
-    return start_head(local, status);
+    return (!has_refused || state_renew(local, status)) && start_head(local, status);
 }
 
 static bool
@@ -443,8 +490,9 @@ mend_workers(shoal_local_t *local, shoal_status_t *status)
         char line[192];
         shoal_child_describe(wait_status, how, sizeof(how));
         read_log(local);
-        if (local->worker_restarts++ >= SHOAL_LOCAL_WORKER_RESTARTS_MAX) {
-            return give_up(local, "shoal-worker", how, local->worker_restarts, status);
+        unsigned deaths = count_death(&local->worker_deaths, &local->worker_death_ms);
+        if (deaths > SHOAL_LOCAL_WORKER_RESTARTS_MAX) {
+            return give_up(local, "shoal-worker", how, deaths, status);
         }
         (void)snprintf(line, sizeof(line), "worker %u %s: it is started again", i + 1, how);
         say(local, line);

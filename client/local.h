@@ -4,8 +4,9 @@
 //
 // They talk over ipc in the run's own directory (rundir.h). Each child inherits the read end of a
 // pipe whose write end only we hold: however we end, they see it and go. Their log lines come
-// through a second pipe. A child that dies is started again, a few times; the cause is told. One
-// descriptor (shoal_local_fd) tells when there is something to do.
+// through a second pipe. A child that dies is started again, a few times; the cause is told. The
+// head finds its journal again then, and the workers go on dialling: the jobs go on. One descriptor
+// (shoal_local_fd) tells when there is something to do.
 //
 // Threads: one owner.  Logging: none, lines go to the listener.
 
@@ -18,8 +19,9 @@
 
 #define SHOAL_LOCAL_WORKERS_MAX         64
 #define SHOAL_LOCAL_HEAD_RESTARTS_MAX   3
-#define SHOAL_LOCAL_WORKER_RESTARTS_MAX 10   // of all workers together
-#define SHOAL_LOCAL_STOP_MS             3000 // from SIGTERM to SIGKILL
+#define SHOAL_LOCAL_WORKER_RESTARTS_MAX 10    // of all workers together
+#define SHOAL_LOCAL_STEADY_MS           60000 // without a death: restarts are counted anew
+#define SHOAL_LOCAL_STOP_MS             3000  // from SIGTERM to SIGKILL
 
 typedef struct shoal_local shoal_local_t;
 
@@ -27,6 +29,10 @@ typedef struct shoal_local_plan {
     unsigned workers; // processes, 1 to SHOAL_LOCAL_WORKERS_MAX
     unsigned slots;   // of each
     const char *log_level;
+    const char *state; // the head's folder, of kept.h; NULL: one of the run's own, gone at its end
+    int lock_fd;       // with `state`: the head keeps it open for its life
+    bool is_resumed;   // with `state`: of an earlier command, whose workers are gone
+    bool is_plan;      // nothing has to outlive the head
 } shoal_local_plan_t;
 
 typedef struct shoal_local_listener {

@@ -59,6 +59,7 @@ static const shoal_argument_t ingest_arguments[] = {
     ARGUMENT_CONFIG,
     {'o', "out", "FILE", "where the records go; - is standard output"},
     ARGUMENT_SET,
+    {0, "resume", NULL, "go on with the run of this file that was killed"},
     {0, "dry-run", NULL, "read everything, write nothing"},
     {0, "parallelism", "N|auto", "calls at once"},
     {0, "limit", "N", "stop after N records"},
@@ -118,7 +119,6 @@ static const shoal_argument_t key_arguments[] = {
 
 static const shoal_argument_t stop_arguments[] = {
     ARGUMENT_STATE,
-    {0, "force", NULL, "end jobs for good that would be lost"},
     ARGUMENT_END,
 };
 
@@ -171,7 +171,8 @@ static const shoal_command_t commands[] = {
                  "  shoal ingest sqlite:shop.db -o - | head\n"
                  "  shoal ingest -c shop.yaml --dry-run --limit 100 --output json\n"
                  "  shoal ingest -c shop.yaml --set source.serviceName=shop2 --parallelism 8\n"
-                 "  shoal ingest -c shop.yaml --set 'sharding={type: schema}'\n",
+                 "  shoal ingest -c shop.yaml --set 'sharding={type: schema}'\n"
+                 "  shoal ingest -c shop.yaml --resume\n",
      .words_max = 1,
      .run = shoal_command_ingest},
     {.name = "validate",

@@ -56,9 +56,8 @@ directory_of(const char *path, char directory[PATH_MAX])
     }
 }
 
-// Standard output, or a device or pipe that has a name.
-static bool
-is_stream(const char *path)
+bool
+shoal_output_path_is_stream(const char *path)
 {
     struct stat info;
     return strcmp(path, "-") == 0 ||
@@ -97,7 +96,7 @@ check_target(const char *path, shoal_status_t *status)
 bool
 shoal_output_check(const char *path, shoal_status_t *status)
 {
-    if (is_stream(path)) {
+    if (shoal_output_path_is_stream(path)) {
         return check_stream(path, status);
     }
     size_t len = strlen(path);
@@ -264,7 +263,7 @@ shoal_output_open(const char *path, const char *job_id, shoal_output_t **ret_out
         return false;
     }
     shoal_output_t *output = shoal_alloc(sizeof(*output));
-    output->is_stream = is_stream(path);
+    output->is_stream = shoal_output_path_is_stream(path);
     output->fd = -1;
     output->path = shoal_strdup(path);
     output->part = output->is_stream ? shoal_strdup("") : path_with(path, ".part");

@@ -32,6 +32,9 @@ typedef struct shoal_output shoal_output_t;
 //   SHOAL_DENIED     no permission
 SHOAL_MUST_CHECK bool shoal_output_check(const char *path, shoal_status_t *status);
 
+// Standard output, or a device or a pipe that has a name: what has gone there is gone.
+bool shoal_output_path_is_stream(const char *path);
+
 // Opens the part of `path` for the job with the id `job_id`. What is there of another job is cut
 // away; of the same job it is kept up to its state's commit.
 //   SHOAL_EXISTS     another run writes this file just now

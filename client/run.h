@@ -3,8 +3,8 @@
 // run.h - one job from SUBMIT to its end, with its output, progress and interruptions.
 //
 // With a private head and workers (local.h) or with one that runs already. What breaks on the way
-// is mended where it can be: connections are dialled again, a private head that died gets the job
-// again from the start, a full disk is waited for. SIGINT, SIGTERM and SIGHUP stop the job once
+// is mended where it can be: connections are dialled again, a private head that died is started
+// again and goes on from its journal, a full disk is waited for. SIGINT, SIGTERM and SIGHUP stop the job once
 // and end the run at once the second time, or when there is no head to ask. A reader of standard
 // output that goes away stops the job too, as SIGPIPE would.
 //

@@ -92,8 +92,8 @@ remove_one(const char *path, const struct stat *info, int type, struct FTW *wher
     return 0;
 }
 
-static void
-remove_tree(const char *path)
+void
+shoal_directory_remove(const char *path)
 {
     (void)nftw(path, remove_one, /*descriptors=*/8, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
@@ -138,7 +138,7 @@ shoal_rundir_sweep(const char *base)
             continue;
         }
         if (is_run ? is_left_behind(path) : is_old(path)) {
-            remove_tree(path);
+            shoal_directory_remove(path);
             swept++;
         }
     }
@@ -172,7 +172,7 @@ shoal_rundir_new(shoal_rundir_t **ret_rundir, shoal_status_t *status)
     if (rundir->lock_fd < 0 || flock(rundir->lock_fd, LOCK_EX | LOCK_NB) != 0 ||
         rename(made, rundir->path) != 0) {
         (void)shoal_fail_errno(status, errno, "cannot make a directory in %s", base);
-        remove_tree(made);
+        shoal_directory_remove(made);
         shoal_rundir_destroy(&rundir);
         return false;
     }
@@ -188,7 +188,7 @@ shoal_rundir_destroy(shoal_rundir_t **rundir)
         return;
     }
     shoal_rundir_t *it = *rundir;
-    remove_tree(it->path);
+    shoal_directory_remove(it->path);
     if (it->lock_fd >= 0) {
         (void)close(it->lock_fd); // last: the lock keeps sweepers away while files go
     }

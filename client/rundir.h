@@ -41,6 +41,9 @@ SHOAL_MUST_CHECK bool shoal_runtime_directory(const char *leaf, char path[PATH_M
 //   SHOAL_DENIED  it is not, and who owns it or its mode is said
 SHOAL_MUST_CHECK bool shoal_directory_make_private(const char *path, shoal_status_t *status);
 
+// Removes a directory and what is in it, as far as that can be.
+void shoal_directory_remove(const char *path);
+
 // Removes the run directories under `base` that nobody locks; returns how many.
 unsigned shoal_rundir_sweep(const char *base);
 

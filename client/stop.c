@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// stop.c - `shoal stop`: ends what `shoal start` has started, once it is clear what becomes of the
-// head's jobs.
+// stop.c - `shoal stop`: ends what `shoal start` has started, and says which jobs are not finished.
 
 #include <dirent.h>
 #include <errno.h>
@@ -77,8 +76,7 @@ is_pid_file(const struct dirent *entry)
 // What is known of the head's jobs.
 typedef struct unfinished {
     unsigned count;
-    bool is_journalled; // they go on when the head is started again
-    char numbers[128];  // "7, 8, ..."
+    char numbers[128]; // "7, 8, ..."
 } unfinished_t;
 
 static void
@@ -108,18 +106,7 @@ count_unfinished(shoal_slice_t jobs, unfinished_t *unfinished)
     }
 }
 
-static bool
-flag_of(shoal_slice_t map, const char *key)
-{
-    shoal_slice_t value;
-    if (!shoal_map_find(map, key, &value)) {
-        return false;
-    }
-    shoal_cursor_t cursor = shoal_cursor_over(value);
-    return shoal_cursor_bool(&cursor) && !cursor.is_bad;
-}
-
-// Asks the head that was started from the state directory, if it is running.
+// Asks the head of this state directory, if it runs.
 static void
 ask_head(const char *state, unfinished_t *unfinished)
 {
@@ -144,51 +131,26 @@ ask_head(const char *state, unfinished_t *unfinished)
     shoal_status_t ignored = SHOAL_STATUS_INIT; // whatever it is, the head is to be ended
     shoal_session_t *session = NULL;
     shoal_buffer_t jobs = SHOAL_BUFFER_INIT;
-    shoal_buffer_t head = SHOAL_BUFFER_INIT;
     if (endpoint[0] && shoal_address_of(endpoint, state, &address, &ignored) &&
         shoal_head_dial(&address, &session, &ignored) &&
-        shoal_session_ask(session, "jobs", NULL, ASK_MS, &jobs, &ignored) &&
-        shoal_session_ask(session, "head", NULL, ASK_MS, &head, &ignored)) {
-        unfinished->is_journalled = flag_of(shoal_buffer_slice(&head), "journal");
+        shoal_session_ask(session, "jobs", NULL, ASK_MS, &jobs, &ignored)) {
         count_unfinished(shoal_buffer_slice(&jobs), unfinished);
     }
     shoal_session_destroy(&session);
     shoal_address_wipe(&address);
     shoal_buffer_fini(&jobs);
-    shoal_buffer_fini(&head);
 }
 
-// False: jobs would be lost, and nobody has said that they may be.
-static bool
-check_jobs(const char *state, bool is_forced, unfinished_t *unfinished, shoal_status_t *status)
-{
-    ask_head(state, unfinished);
-    if (unfinished->count == 0 || unfinished->is_journalled || is_forced) {
-        return true;
-    }
-    return shoal_fail(
-        status, SHOAL_EXISTS,
-        "%u job%s not finished (%s%s), and the head keeps no journal: to stop it ends "
-        "them for good. Wait for them (shoal job list), or give --force",
-        unfinished->count, unfinished->count == 1 ? " is" : "s are", unfinished->numbers,
-        unfinished->count > JOBS_SHOWN ? ", ..." : "");
-}
-
+// The head's journal has them: they go on where they were.
 static void
 tell_jobs(const unfinished_t *unfinished, const char *state_option, const char *state)
 {
-    const char *plural = unfinished->count == 1 ? "" : "s";
-    const char *more = unfinished->count > JOBS_SHOWN ? ", ..." : "";
-    if (unfinished->count == 0) {
-        return;
-    }
-    if (unfinished->is_journalled) {
-        (void)printf("%u job%s not finished (%s%s): to go on, shoal start --head%s%s\n",
-                     unfinished->count, plural, unfinished->numbers, more, state_option,
+    if (unfinished->count > 0) {
+        (void)printf("%u job%s not finished (%s%s); to go on with %s: shoal start --head%s%s\n",
+                     unfinished->count, unfinished->count == 1 ? " is" : "s are",
+                     unfinished->numbers, unfinished->count > JOBS_SHOWN ? ", ..." : "",
+                     unfinished->count == 1 ? "it" : "them", state_option,
                      state_option[0] ? state : "");
-    } else {
-        (void)printf("%u job%s ended with the head (%s%s)\n", unfinished->count, plural,
-                     unfinished->numbers, more);
     }
 }
 
@@ -198,10 +160,10 @@ shoal_command_stop(const shoal_arguments_t *arguments)
     shoal_status_t status = SHOAL_STATUS_INIT;
     char state[SHOAL_STATE_PATH_MAX];
     unfinished_t unfinished = {0};
-    if (!shoal_state_directory(shoal_arguments_text(arguments, "state"), state, &status) ||
-        !check_jobs(state, shoal_arguments_has(arguments, "force"), &unfinished, &status)) {
+    if (!shoal_state_directory(shoal_arguments_text(arguments, "state"), state, &status)) {
         return shoal_command_failed(&status);
     }
+    ask_head(state, &unfinished);
     struct dirent **names = NULL;
     int count = scandir(state, &names, is_pid_file, order_names);
     int ended = 0;

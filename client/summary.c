@@ -163,6 +163,9 @@ append_heading(const shoal_summary_t *summary, shoal_buffer_t *out)
         shoal_buffer_append_format(out, shoal_summary_is_going_on(summary) ? " for %s" : " in %s",
                                    shoal_text_seconds(report->seconds, time));
     }
+    if (summary->is_resumed) {
+        shoal_buffer_append_text(out, ", resumed");
+    }
     if (summary->is_dry_run) {
         shoal_buffer_append_text(out, ", dry run: nothing was written");
     }

@@ -34,8 +34,9 @@ typedef struct shoal_summary {
     bool is_private;          // its head is gone, and what it kept with it
     unsigned workers_started; // of a private run; 0: they are not ours
     bool is_dry_run;
-    bool is_look; // at a job that may still run: its state is no end, and no failure
-    bool is_plan; // of a validation: JSON has the shards of the plan and no rate
+    bool is_resumed; // it was interrupted before
+    bool is_look;    // at a job that may still run: its state is no end, and no failure
+    bool is_plan;    // of a validation: JSON has the shards of the plan and no rate
     bool has_colour;
     // Where a key of the workflow stands, as "FILE:LINE: " in `text`, or "".
     void (*locate)(void *ctx, const char *key, char *text, size_t size);

@@ -54,18 +54,22 @@ class Commands(EndToEnd):
         done = self.shoal("stop")
         self.assertNotEqual((done.out + done.err).strip(), "")
 
-    def test_jobs_are_not_ended_silently(self):
+    def test_jobs_that_are_not_finished_are_named_and_go_on_later(self):
         endpoint = self.started()
         flow = self.workflow(self.sqlite_source(self.sqlite(1)))
         run = self.start("ingest", "-c", flow, "--head", endpoint)  # it waits: there is no worker
         wait_until(lambda: "PENDING" in self.shoal("job", "list").out, 10, "the job")
         run.kill()
         run.communicate()
-        done = self.shoal("stop")
-        self.assert_exit(done, 1, "1 job is not finished (1)", "--force")
-        self.assert_exit(self.shoal("status"), 0)
-        self.assert_exit(self.shoal("stop", "--force"), 0, "1 job ended with the head")
+        self.assert_exit(self.shoal("stop"), 0, "1 job is not finished (1); to go on with it: shoal "
+                         "start --head")
         wait_until(lambda: not processes_of(self.folder), 10, "the end of all processes")
+        self.assert_exit(self.shoal("start", "--head"), 0)
+        self.assert_exit(self.shoal("start", "--address", endpoint), 0)
+        wait_until(lambda: "SUCCEEDED" in self.shoal("job", "list").out, 20, "the job's end")
+        stopped = self.shoal("stop")
+        self.assert_exit(stopped, 0)
+        self.assertNotIn("not finished", stopped.out)
 
     def test_a_reader_who_has_seen_enough_is_no_error(self):
         self.started()

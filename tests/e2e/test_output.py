@@ -7,7 +7,7 @@ import resource
 import sqlite3
 import unittest
 
-from case import EndToEnd
+from case import EndToEnd, processes_of, wait_until
 
 
 class Output(EndToEnd):
@@ -34,7 +34,8 @@ class Output(EndToEnd):
         self.assertIn("ermission denied", done.err)
 
     def test_a_full_disk_keeps_what_was_collected_and_says_so(self):
-        """A limit of the file size stands for the full disk: write() fails in the middle."""
+        """A limit of the file size stands for the full disk: write() fails in the middle. It is the
+        command's alone; what it has read goes on later."""
         base = sqlite3.connect(self.path("small.db"))
         for n in range(400):
             base.execute("CREATE TABLE t%03d (%s)" % (n, ", ".join(
@@ -44,12 +45,27 @@ class Output(EndToEnd):
         flow = self.workflow(self.sqlite_source(self.path("small.db")))
 
         def limited():
-            resource.setrlimit(resource.RLIMIT_FSIZE, (200000, 200000))
-        done = self.shoal("ingest", "-c", flow, preexec_fn=limited)
-        self.assertEqual(done.status, 1, done)
-        self.assertIn("out.jsonl", done.err)
-        self.assertRegex(done.err, r"(?i)too large|no space|cannot write|limit")
+            resource.setrlimit(resource.RLIMIT_FSIZE, (200000, resource.RLIM_INFINITY))
+
+        def ended():
+            for pid in processes_of(self.folder):  # its children get theirs back
+                if pid != run.pid:
+                    try:
+                        resource.prlimit(pid, resource.RLIMIT_FSIZE,
+                                         (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+                    except ProcessLookupError:
+                        pass
+            return run.poll() is not None
+        run = self.start("ingest", "-c", flow, preexec_fn=limited)
+        wait_until(ended, 30, "the end of the run")
+        err = run.communicate()[1].decode()
+        self.assertEqual(run.returncode, 1, err)
+        self.assertRegex(err, r"out.jsonl.*File too large")
+        self.assertIn("to go on with this run: shoal ingest -c", err)
         self.assertFalse(os.path.exists(self.path("out.jsonl")))
+        self.assert_exit(self.ingest(flow, "--resume"), 0)
+        self.assertEqual(len(self.tables()), 400)
+        self.assert_no_partial()
 
     def test_a_device_that_is_always_full_is_told(self):
         flow = self.workflow(self.sqlite_source(self.sqlite(5)))

@@ -40,10 +40,11 @@ class Ingest(EndToEnd):
         self.assert_no_partial()
 
     def test_no_file_but_the_result_is_made(self):
-        before = {"small.db", "flow.yaml", "out.jsonl", "shoal"}
+        before = {"small.db", "flow.yaml", "out.jsonl", "shoal", ".local"}
         done = self.ingest(self.workflow(self.sqlite_source(self.sqlite())))
         self.assert_exit(done, 0)
         self.assertLessEqual(set(os.listdir(self.folder)), before)
+        self.assertEqual(os.listdir(self.path(".local/state/shoal/runs")), [])
 
     def test_a_runtime_folder_too_long_for_a_socket_is_no_obstacle(self):
         deep = self.path("d" * 120)

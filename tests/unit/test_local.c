@@ -250,6 +250,74 @@ turn_to_the_end(shoal_local_t *local)
     return status;
 }
 
+// Writes its arguments and keeps its descriptor 5.
+#define HEAD_TELLING "echo \"$@\" >> $XDG_RUNTIME_DIR/args; "
+
+static shoal_local_t *
+start_kept(heard_t *heard, const char *state, int lock_fd, bool is_resumed)
+{
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    shoal_local_t *local = NULL;
+    const shoal_local_plan_t plan = {.workers = 1,
+                                     .slots = 1,
+                                     .log_level = "warn",
+                                     .state = state,
+                                     .lock_fd = lock_fd,
+                                     .is_resumed = is_resumed};
+    const shoal_local_listener_t listener = {heard, hear_line, hear_ready};
+    CHECK_OK(shoal_local_start(&plan, &listener, &local, &status), status);
+    return local;
+}
+
+static void
+a_head_with_a_folder_of_its_own_holds_its_lock_and_waits_for_its_workers(void)
+{
+    heard_t heard = {0};
+    char state[128];
+    char lock[128];
+    (void)snprintf(state, sizeof(state), "%s/kept", runtime);
+    (void)snprintf(lock, sizeof(lock), "%s/head.lock", runtime);
+    write_program("shoal-head", HEAD_TELLING HEAD_GOOD);
+    int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    CHECK(fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0);
+    shoal_local_t *local = start_kept(&heard, state, fd, /*is_resumed=*/true);
+    TURN_UNTIL(local, heard.ready == 1);
+    char words[256];
+    (void)snprintf(words, sizeof(words), "--state %s --", state);
+    CHECK(lines_with("args", words) == 1 &&
+          lines_with("args", "--journal on --grace-ms 5000 --workers-gone") == 1);
+    CHECK(kill(last_pid("head"), SIGKILL) == 0);
+    TURN_UNTIL(local, heard.ready == 2); // its workers are there this time
+    CHECK(lines_with("args", words) == 2 && lines_with("args", "--workers-gone") == 1);
+
+    (void)close(fd); // as our death does
+    int other = open(lock, O_RDWR | O_CLOEXEC);
+    CHECK(other >= 0 && flock(other, LOCK_EX | LOCK_NB) != 0); // the head has it still
+    shoal_local_destroy(&local);
+    CHECK(flock(other, LOCK_EX | LOCK_NB) == 0);
+    (void)close(other);
+    struct stat info;
+    CHECK(stat(state, &info) == 0 && run_directories() == 0); // the folder is not the run's
+}
+
+static void
+a_head_that_refuses_what_it_has_kept_begins_with_nothing(void)
+{
+    heard_t heard = {0};
+    write_program("shoal-head",
+                  HEAD_TELLING "n=$(wc -l < $XDG_RUNTIME_DIR/args); "
+                               "if [ $n = 2 ]; then echo damaged >&2; exit 1; fi; " HEAD_GOOD);
+    shoal_local_t *local = start(&heard, 1);
+    TURN_UNTIL(local, heard.ready == 1);
+    CHECK(kill(last_pid("head"), SIGKILL) == 0);
+    TURN_UNTIL(local, heard.ready == 2);
+    CHECK_SAYS(heard.lines, "damaged");
+    CHECK_SAYS(heard.lines, "it is started again with nothing of its state");
+    CHECK(lines_with("args", "/state --") == 2 && lines_with("args", "/state.new --") == 1);
+    shoal_local_destroy(&local);
+    CHECK(run_directories() == 0);
+}
+
 static void
 a_head_that_cannot_start_is_told_with_its_last_words(void)
 {
@@ -412,6 +480,8 @@ main(void)
         LOCAL_TEST(a_child_that_does_not_listen_is_killed),
         LOCAL_TEST(a_child_with_much_to_say_at_its_end_is_heard),
         LOCAL_TEST(a_dead_worker_and_a_dead_head_start_again),
+        LOCAL_TEST(a_head_with_a_folder_of_its_own_holds_its_lock_and_waits_for_its_workers),
+        LOCAL_TEST(a_head_that_refuses_what_it_has_kept_begins_with_nothing),
         LOCAL_TEST(a_head_that_cannot_start_is_told_with_its_last_words),
         LOCAL_TEST(workers_that_die_again_and_again_are_given_up),
         LOCAL_TEST(a_missing_program_is_told),
