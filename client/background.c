@@ -15,6 +15,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "client/child.h"
@@ -27,9 +28,10 @@
 #include "proto/record/cursor.h"
 #include "proto/wire/endpoint.h"
 
-#define READY_MS  10000
-#define POLL_MS   20
-#define SLOTS_MAX 1024
+#define READY_MS   10000
+#define POLL_MS    20
+#define SLOTS_MAX  1024
+#define LOCK_TRIES 50 // 10 ms apart
 
 typedef struct background {
     char state[SHOAL_STATE_PATH_MAX];
@@ -42,6 +44,20 @@ typedef struct background {
     int stdin_fd; // what the process reads; 0: nothing
     pid_t pid;
 } background_t;
+
+// Locks the pid file. A process that was just killed holds it until the system has taken it down.
+static bool
+pid_lock(int fd)
+{
+    const struct timespec pause = {0, 10000000}; // 10 ms
+    for (unsigned waited = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; waited++) {
+        if (waited == LOCK_TRIES) {
+            return false;
+        }
+        (void)nanosleep(&pause, NULL);
+    }
+    return true;
+}
 
 // Opens the log and the locked pid file.
 static bool
@@ -57,7 +73,7 @@ background_open(background_t *it, shoal_status_t *status)
     if (it->lock_fd < 0) {
         return shoal_fail_errno(status, errno, "cannot write %s", it->pid_path);
     }
-    if (flock(it->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+    if (!pid_lock(it->lock_fd)) {
         char text[32] = "";
         (void)!read(it->lock_fd, text, sizeof(text) - 1);
         return shoal_fail(status, SHOAL_EXISTS,

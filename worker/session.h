@@ -26,7 +26,7 @@
 #define SHOAL_RESULTS_KEPT_MAX    8192  // results that the head does not acknowledge
 #define SHOAL_RUNNING_BYTES_MAX   65536 // of HELLO's `running` and HEARTBEAT's `progress`
 #define SHOAL_BACKOFF_MS_MIN      20    // the first wait is 10 to 20 ms
-#define SHOAL_BACKOFF_MS_MAX      30000
+#define SHOAL_BACKOFF_MS_MAX      5000
 #define SHOAL_LIVENESS_MS_INITIAL 5000  // until WELCOME says otherwise
 #define SHOAL_BEATS_MAX           64    // heartbeats that the head may owe an answer to
 #define SHOAL_HANG_MS_MAX         10000 // from CANCEL to hung; a shorter lease makes it shorter
