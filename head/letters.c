@@ -12,6 +12,7 @@
 #include "proto/record/cursor.h"
 #include "proto/record/writer.h"
 
+#define DEPTH_MAX       48  // of one that was kept
 #define OVERHEAD_BYTES  128 // counted for each letter beside its map
 #define CAUSE_BYTES_MAX 160 // of a cause's sentence, names and numbers left out
 
@@ -508,7 +509,7 @@ shoal_letters_restore(shoal_letters_t *letters, shoal_slice_t bytes, shoal_statu
     while (kind < SHOAL_LETTER_SHARD && !shoal_slice_is(name, kind_names[kind])) {
         kind++;
     }
-    bool is_good = shoal_cursor_check(bytes, SHOAL_CHECK_DEPTH_MAX) && number > 0 &&
+    bool is_good = shoal_cursor_check(bytes, DEPTH_MAX) && number > 0 &&
                    shoal_slice_is(name, kind_names[kind]) && !shoal_letters_find(letters, number);
     if (is_good) {
         shoal_buffer_t copy = SHOAL_BUFFER_INIT;
