@@ -24,8 +24,9 @@
 #define SHOAL_LETTERS_BYTES_MAX     67108864  // of one job
 #define SHOAL_LETTERS_ALL_BYTES_MAX 268435456 // of all jobs together
 #define SHOAL_LETTER_BYTES_MAX      262144    // of one as it comes: a batch
-#define SHOAL_LETTER_TRIES_MAX      20        // attempts that one tells of, the newest
-#define SHOAL_LETTER_CAUSES_MAX     64        // different causes that are counted
+#define SHOAL_LETTER_TEXT_MAX       512 // bytes of a name, a kind, a step; longer ones are cut
+#define SHOAL_LETTER_TRIES_MAX      20  // attempts that one tells of, the newest
+#define SHOAL_LETTER_CAUSES_MAX     64  // different causes that are counted
 
 typedef enum shoal_letter_kind {
     SHOAL_LETTER_RECORD, // has its record: it starts again at the processors

@@ -11,6 +11,7 @@
 #include "head/registry.h"
 #include "head/run.h"
 #include "proto/base/alloc.h"
+#include "proto/base/utf8.h"
 #include "proto/record/cursor.h"
 #include "proto/record/writer.h"
 #include "proto/wire/message.h"
@@ -183,13 +184,21 @@ facts_of_origin(const shoal_job_t *job, uint32_t index, shoal_letter_facts_t *fa
     }
 }
 
+// What others sent has to fit into an EVENT and a CALL, ten and three hundred at a time.
+static shoal_slice_t
+cut(shoal_slice_t text)
+{
+    text.len = shoal_utf8_cut(text, SHOAL_LETTER_TEXT_MAX);
+    return text;
+}
+
 static void
 facts_of_scope(const shoal_job_t *job, shoal_letter_facts_t *facts)
 {
     const shoal_scope_t *scope = shoal_books_scope(&job->books, facts->scope);
     if (scope) {
-        facts->scope_name = shoal_books_scope_name(&job->books, scope);
-        facts->scope_of = shoal_books_scope_of(&job->books, scope);
+        facts->scope_name = cut(shoal_books_scope_name(&job->books, scope));
+        facts->scope_of = cut(shoal_books_scope_of(&job->books, scope));
     }
 }
 
@@ -225,9 +234,9 @@ letter_take(committing_t *committing, const arrived_t *arrived)
     facts.wall_ms = committing->last.wall_ms;
     facts.scope = (uint32_t)arrived->scope;
     facts_of_scope(job, &facts);
-    facts.name = arrived->name;
-    facts.type = arrived->type;
-    facts.step = arrived->step;
+    facts.name = cut(arrived->name);
+    facts.type = cut(arrived->type);
+    facts.step = cut(arrived->step);
     facts.record = is_whole || arrived->is_redacted ? arrived->record : SHOAL_SLICE_NONE;
     facts.record_bytes = arrived->record_bytes;
     facts.is_redacted = arrived->is_redacted;
@@ -328,8 +337,8 @@ scopes_name(const shoal_job_t *job, shoal_letter_facts_t *facts, shoal_buffer_t 
         facts->scope = i == 0 ? (uint32_t)number : facts->scope;
         shoal_write_array(out, 3);
         shoal_write_uint(out, number);
-        shoal_write_str(out, shoal_books_scope_name(&job->books, scope));
-        shoal_write_str(out, shoal_books_scope_of(&job->books, scope));
+        shoal_write_str(out, cut(shoal_books_scope_name(&job->books, scope)));
+        shoal_write_str(out, cut(shoal_books_scope_of(&job->books, scope)));
         written++;
     }
     shoal_write_count_now(out, mark, written);

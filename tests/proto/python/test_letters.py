@@ -231,6 +231,26 @@ class Letters(WireTest):
         self.assertEqual(client.final(again).state, "STOPPED")
         self.assertNotIn("retried_by", self.letters_of(client, job)[0])
 
+    def test_long_names_are_cut_before_they_hurt(self):
+        client, worker = self.client(), self.worker()
+        job = self.submitted(client)
+        long = "x" * 8000
+        worker.start_job(scope(1, long[:1000], 12) + [shard(1, expects=[[1, 12]])])
+        many = [letter("%d" % n + long, record=False, type=long, step=long, message=long, key=long)
+                for n in range(12)]
+        call = worker.call("map")
+        for seq, one in enumerate(many):
+            worker.send("BATCH", msgpack.packb(one), call=call.call, attempt=call.attempt, seq=seq,
+                        letters=1)
+        worker.result(call, batches=12, detail={"scopes": [[1, 0, 0, 0, 0, 12]]})
+        worker.result(worker.call("finish"))
+        last = client.final(job)
+        self.assertEqual(len(last.detail["letters"]["first"]), 10)
+        self.assertEqual({len(one["name"]) for one in self.letters_of(client, job)}, {512})
+        self.retry(client, job, "again")
+        worker.result(worker.call("check"), detail={"collected": True})
+        self.assertEqual(len(worker.call("reread").args["letters"]), 12)
+
     #
     def test_letters_are_dropped_by_number_or_all(self):
         client, worker = self.client(), self.worker()
