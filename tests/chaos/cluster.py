@@ -18,13 +18,16 @@ sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
 sys.path.insert(0, os.path.join(ROOT, "tests", "proto", "python"))
 
 from programs import SLOWER, Head, processes_of, program, wait_until  # noqa: E402,F401
+from keys import KeyFolder  # noqa: E402
 from proxy import Proxy  # noqa: E402
 from shoal_wire import Client, Late, WireError  # noqa: E402,F401
 
 HEARTBEAT_MS, LIVENESS_MS, LEASE_MS = (int(ms * SLOWER) for ms in (100, 1000, 1500))
 TIMES = ("--heartbeat-ms", str(HEARTBEAT_MS), "--liveness-ms", str(LIVENESS_MS),
          "--lease-ms", str(LEASE_MS))
-TERM_SECONDS = 45 * SLOWER  # a worker may run its calls to their end
+DISK_BYTES = 192 << 20  # far more than a run needs
+DRAIN_SECONDS = int(3 * SLOWER)  # then a worker gives back what still runs
+TERM_SECONDS = DRAIN_SECONDS + 15 * SLOWER
 
 
 class Broken(Exception):
@@ -54,7 +57,8 @@ class Worker:
 
     def __init__(self, cluster, name, slots):
         self.cluster, self.name, self.slots = cluster, name, slots
-        self.proxy = Proxy(cluster.socket)
+        self.proxy = Proxy(cluster.head.endpoint)
+        self.door = cluster.door("worker", name, self.proxy.endpoint)
         self.log_path = cluster.path(name + ".log")
         self.stopped = None  # the process that stands still now
         self.expected = None  # why the present process may end
@@ -64,14 +68,14 @@ class Worker:
         life_in, self.lifeline = os.pipe()
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [program("shoal-worker"), "--connect", self.proxy.endpoint, "--insecure-loopback",
-                 "--lifeline-fd", str(life_in), "--slots", str(self.slots), "--name", self.name,
-                 "--connectors", self.cluster.connectors],
+                [program("shoal-worker"), *self.door, "--lifeline-fd", str(life_in), "--slots", str(self.slots), "--name", self.name,
+                 "--connectors", self.cluster.connectors, "--drain-seconds", str(DRAIN_SECONDS)],
                 pass_fds=(life_in,), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 cwd=self.cluster.folder)
         os.close(life_in)
         self.expected = None
         self.ends_by = None
+        self.killed_at = -10.0
 
     def child(self):
         return child_of(self.process.pid)
@@ -96,6 +100,7 @@ class Worker:
         pid = self.child()
         if pid and self.expected:
             self.expected += (128 + signal.SIGKILL,)  # it was leaving: nobody starts it again
+        self.killed_at = time.monotonic()
         return bool(pid) and send_signal(pid, signal.SIGKILL)
 
     def stop(self):
@@ -109,6 +114,8 @@ class Worker:
 
     def term(self):
         self.expected = (0,) + self.cluster.job.deaths()  # a shard may kill it meanwhile
+        if time.monotonic() - self.killed_at < 2:  # the supervisor may hear of both at once
+            self.expected += (128 + signal.SIGKILL,)
         self.ends_by = time.monotonic() + TERM_SECONDS
         return send_signal(self.process.pid, signal.SIGTERM)
 
@@ -135,7 +142,8 @@ class Fetcher:
 
     def __init__(self, cluster, flow, out):
         self.cluster, self.flow, self.out = cluster, flow, out
-        self.proxy = Proxy(cluster.socket, cluster.path("c.sock"))
+        self.proxy = Proxy(cluster.head.endpoint, None if cluster.keys else cluster.path("c.sock"))
+        self.door = cluster.door("client", "client", self.proxy.endpoint)
         self.log_path = cluster.path("client.log")
         self.job = None
         self.comes_at = None
@@ -151,7 +159,7 @@ class Fetcher:
             log.write(b"-- shoal %s\n" % " ".join(arguments).encode())
             log.flush()
             self.process = subprocess.Popen(
-                [program("shoal"), *arguments, "--head", self.proxy.endpoint],
+                [program("shoal"), *arguments, *self.door],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.cluster.folder,
                 env=self.cluster.environment())
 
@@ -181,11 +189,17 @@ class Fetcher:
 
 
 class Cluster:
-    def __init__(self, folder, job, workers, slots, *head_flags):
+    def __init__(self, folder, job, workers, slots, *head_flags, has_keys=False,
+                 has_disk=False):
+        """`has_keys`: everybody comes over TCP with a key, else over Unix sockets or loopback.
+        `has_disk`: the head has a small disk of its own, where this may be made."""
         self.folder, self.job, self.head_flags = folder, job, TIMES + head_flags
+        self.keys = KeyFolder(self.path("keys")) if has_keys else None
+        self.listen = "tcp://127.0.0.1:*" if has_keys else "ipc://" + self.path("head", "head.sock")
+        if has_keys:
+            self.head_flags += ("--keys", self.keys.path)
         self.started = time.monotonic()
         self.timeline = []
-        self.socket = self.path("head", "head.sock")
         self.connectors = self.path("connectors")
         self.out = self.path("out.jsonl")
         self.head = None
@@ -195,8 +209,11 @@ class Cluster:
         self.head_starts = 0
         self.head_crash = None
         self.workers, self.client = [], None
+        self.disk = self.mount_disk() if has_disk else None
         self.link_connectors()
         self.start_head()
+        self.looker = self.keys and self.keys.add("client", "looker", self.head.endpoint)
+        self.own_door = self.door("client", "looker", self.head.endpoint)
         for n in range(workers):
             self.workers.append(Worker(self, "w%d" % (n + 1), slots))
         flow = self.path("flow.json")
@@ -223,6 +240,30 @@ class Cluster:
                 glob.glob(os.path.join(build, "tests", "chaos", "*.so")):
             os.symlink(path, os.path.join(self.connectors, os.path.basename(path)))
 
+    def mount_disk(self):
+        """Its folder; None where one may not mount."""
+        folder = self.path("head")
+        os.mkdir(folder, 0o700)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%d,mode=0700" % DISK_BYTES,
+                               "tmpfs", folder], stderr=subprocess.DEVNULL)
+        return folder if done.returncode == 0 else None
+
+    def fill_disk(self):
+        """Takes all room on the head's disk; False if it has none of its own, or it is full."""
+        if not self.disk or os.path.exists(os.path.join(self.disk, "filler")):
+            return False
+        with open(os.path.join(self.disk, "filler"), "wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"x" * 65536)
+            except OSError:
+                return True
+
+    def free_disk(self):
+        if self.disk and os.path.exists(os.path.join(self.disk, "filler")):
+            os.unlink(os.path.join(self.disk, "filler"))
+            self.note("there is room on the disk again")
+
     def start_head(self, crash_at=None):
         """`crash_at`: it is to kill itself there."""
         flags = self.head_flags + (("--crash-at", crash_at) if crash_at else ())
@@ -231,13 +272,14 @@ class Cluster:
         self.head_comes_at = None
         self.head_starts += 1
         try:
-            self.head = Head(self.folder, *flags, listen="ipc://" + self.socket)
+            self.head = Head(self.folder, *flags, listen=self.listen)
         except AssertionError:
             if not crash_at:
                 raise
             self.note("the head killed itself at %s while it started" % crash_at)
             self.head_comes_at = time.monotonic() + self.head_pause
             return
+        self.listen = self.head.endpoint  # the same again
         self.note("head %d is ready after %.3f s: %s" % (
             self.head.process.pid, time.monotonic() - began, " ".join(flags[len(TIMES):])))
 
@@ -268,7 +310,8 @@ class Cluster:
 
     def look_at_head(self):
         if self.head_comes_at is not None:
-            if time.monotonic() >= self.head_comes_at:
+            is_full = self.disk and os.path.exists(os.path.join(self.disk, "filler"))
+            if time.monotonic() >= self.head_comes_at and not is_full:
                 crash_at, self.head_crash = self.head_crash, None
                 self.start_head(crash_at)
         elif self.head.process.poll() is not None:
@@ -281,8 +324,17 @@ class Cluster:
             self.end_head(signal.SIGKILL, 0.0)  # one that is to crash
         wait_until(lambda: self.look_at_head() or self.head_comes_at is None, 30, "the head")
 
+    def door(self, role, name, endpoint):
+        """How a program is told where the head is: flags."""
+        if not self.keys:
+            flag = "--connect" if role == "worker" else "--head"
+            return [flag, endpoint] + (["--insecure-loopback"] if role == "worker" else [])
+        join = self.looker if name == "looker" else self.keys.add(role, name, endpoint)
+        return ["--join-file", join.save(self.path(name + ".join"))]
+
     def ask(self, what, **fields):
-        with Client("ipc://" + self.socket, id="looker") as client:
+        curve = self.looker.curve() if self.looker else None
+        with Client(self.head.endpoint, id="looker", curve=curve) as client:
             return client.ask(what, **fields)
 
     def find_job(self):
@@ -291,7 +343,8 @@ class Cluster:
             if self.client.process.poll() is not None:
                 raise Broken("the client ended with %d before its job was there" %
                              self.client.process.returncode)
-            jobs = self.ask("jobs")
+            self.look_at_head()
+            jobs = self.head_comes_at is None and self.ask("jobs")
             return jobs and jobs[0]["job"]
         self.client.job = wait_until(look, 20, "a job at the head")
 
@@ -335,7 +388,7 @@ class Cluster:
 
     def shoal(self, *arguments):
         """Runs `shoal ...` at the head itself, without a proxy; its standard output."""
-        done = subprocess.run([program("shoal"), *arguments, "--head", "ipc://" + self.socket],
+        done = subprocess.run([program("shoal"), *arguments, *self.own_door],
                               stdin=subprocess.DEVNULL, capture_output=True, cwd=self.folder,
                               env=self.environment(), timeout=60 * SLOWER)
         if done.returncode != 0:
@@ -350,10 +403,32 @@ class Cluster:
             file.write(out)
         return self.job.verify_letters(out.splitlines())
 
+    def retry_letters(self):
+        """Tries the dead letters again, as the job's next run: they fail again, each once."""
+        out = self.path("again.jsonl")
+        with open(self.path("retry.log"), "wb") as log:
+            done = subprocess.run(
+                [program("shoal"), "dlq", "retry", str(self.client.job), "-o", out,
+                 "--no-progress", *self.own_door], stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log, cwd=self.folder, env=self.environment(), timeout=120 * SLOWER)
+        complaints = []
+        if done.returncode != 3:
+            complaints.append("shoal dlq retry: expected exit 3, got %d" % done.returncode)
+        if os.path.exists(out) and os.path.getsize(out) > 0:
+            complaints.append("a retry of bad records brought records: %s" % out)
+        for part in (".part", ".part.state"):
+            if os.path.exists(out + part):
+                os.unlink(out + part)
+        return complaints + self.verify_letters()
+
     def verify_job(self):
         """What the head says of the job when all is over."""
         answer = self.ask("job", id=str(self.client.job))
         detail, complaints = answer["detail"], []
+        jobs = [(job["job"], job["id"]) for job in self.ask("jobs")
+                if not job["id"].startswith("small")]
+        if len(jobs) != 1:
+            complaints.append("jobs at the head: expected one, got %r" % (jobs,))
         with open(self.path("job.json"), "w", encoding="utf-8") as file:
             json.dump(answer, file, indent=1, default=repr)
 

@@ -39,6 +39,8 @@ KINDS = {
     "net-half-open": (2, 1, True, 0, 0),
     "net-black-hole": (2, 1, True, LIVENESS * 0.3, LIVENESS * 2),
     "net-slow": (3, 0, True, 0.2, 1.5),
+    "disk-full": (3, 0, False, 0.1, 2),
+    "key-revoke": (1, 1, True, 0.1, LIVENESS * 2),
     "head-kill": (3, 0, False, 0.02, LIVENESS),
     "head-stop": (1, 0, False, 0.1, LIVENESS * 1.6),
     "head-term": (2, 0, False, 0.02, LIVENESS),

@@ -18,7 +18,6 @@ import os
 import random
 import shutil
 import sys
-import tempfile
 import time
 import traceback
 
@@ -161,7 +160,7 @@ class Hostile:
         self.options = options
         self.job = Job(random.Random(options.seed), options.records, options.seconds, 2, 0)
         self.cluster = Cluster(folder, self.job, 1, 2)
-        self.endpoint = "ipc://" + self.cluster.socket
+        self.endpoint = self.cluster.head.endpoint
         self.cluster.find_job()
         self.pulse = Pulse(self.endpoint)
         self.complaints = []
@@ -304,7 +303,7 @@ class Hostile:
 
 def play(options):
     """In a process of its own: 0, or 1 after a report."""
-    folder = tempfile.mkdtemp(prefix="shoal-h-", dir="/tmp")
+    folder = options.folder
     hostile = None
     try:
         hostile = Hostile(options, folder)

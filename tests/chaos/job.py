@@ -64,6 +64,7 @@ class Job:
             self.behave(rng, shard, slot_seconds / count)
             self.shards.append(shard)
         manners = ["refuse", "break", "break", "stall"] + rng.sample(("die", "crash"), k=deadly)
+        manners += ["hang"] if rng.random() < 0.3 else []
         for shard, manner in zip(rng.sample(self.shards, len(manners)), manners):
             tries = rng.randint(1, 2) if manner in ("refuse", "break") else 1
             shard.behaviour.update(manner=manner, tries=tries)

@@ -2,7 +2,7 @@
 """proxy - a wire between a peer and the head that can be cut, slowed, half-opened and swallowed.
 
 One thread serves all connections of one proxy. It listens on TCP (loopback) or on a Unix socket
-and dials the head's Unix socket for each connection. Nothing of what it does to the bytes depends
+and dials the head for each connection. Nothing of what it does to the bytes depends
 on them.
 """
 
@@ -45,8 +45,12 @@ class Link:
 
 class Proxy:
     def __init__(self, target, listen=None):
-        """`target`: the head's socket path; `listen`: a path for a Unix socket, None: TCP."""
-        self.target = target
+        """`target`: the head's endpoint; `listen`: a path for a Unix socket, None: TCP."""
+        kind, _, self.target = target.partition("://")
+        self.family = socket.AF_UNIX if kind == "ipc" else socket.AF_INET
+        if self.family == socket.AF_INET:
+            host, _, port = self.target.rpartition(":")
+            self.target = (host, int(port))
         if listen:
             self.listener = socket.socket(socket.AF_UNIX)
             self.listener.bind(listen)
@@ -152,7 +156,7 @@ class Proxy:
             inner, _ = self.listener.accept()
         except OSError:
             return
-        outer = socket.socket(socket.AF_UNIX)
+        outer = socket.socket(self.family)
         try:
             outer.connect(self.target)
         except OSError:  # no head now: the peer sees a connection that is refused
@@ -162,8 +166,8 @@ class Proxy:
             return
         for sock in (inner, outer):
             sock.setblocking(False)
-        if inner.family == socket.AF_INET:
-            inner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if sock.family == socket.AF_INET:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         link = Link(inner, outer)
         self.links.add(link)
         self.count += 1

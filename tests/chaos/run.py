@@ -47,17 +47,27 @@ class Run:
         deadly = rng.randint(0, 2)
         self.job = Job(rng, options.records, options.seconds, workers * 2, deadly)
         self.faults = make(rng, options.seconds * 1.5, workers, deadly, options.faults)
+        self.kills_at_submit = rng.uniform(0, 0.15) if rng.random() < 0.2 else None
+        self.retries = rng.random() < 0.25
         self.deadline = (options.seconds * 3 + 40) * SLOWER
         self.later = []  # (when, order, function): what a fault does at its end
         self.fired = 0
         self.complaints = []
         self.status = None
         sync_ms = rng.choice((0, 0, 5, 30, 120))  # of the disk, longer than it takes by itself
-        self.cluster = Cluster(folder, self.job, workers, 2, "--sync-delay-ms", str(sync_ms))
+        has_keys, has_disk = rng.random() < 0.3, rng.random() < 0.3
+        self.like = "%d workers, sync +%d ms%s%s" % (
+            workers, sync_ms, ", keys" if has_keys else "", ", a small disk" if has_disk else "")
+        self.cluster = Cluster(folder, self.job, workers, 2, "--sync-delay-ms", str(sync_ms),
+                               has_keys=has_keys, has_disk=has_disk)
 
     def play(self):
         """Plays the faults until the client has its output."""
         cluster = self.cluster
+        if self.kills_at_submit is not None:
+            time.sleep(self.kills_at_submit)  # when the head is killed, from the client's start
+            cluster.end_head(signal.SIGKILL, 0.1)
+            cluster.note("head-kill        about when the job is submitted")
         cluster.find_job()
         begin = time.monotonic()
         cluster.note("job %d is accepted; faults begin" % cluster.client.job)
@@ -122,6 +132,12 @@ class Run:
     def head_crash(self, fault, _):
         return self.cluster.end_head(signal.SIGKILL, fault.seconds, fault.point)
 
+    def disk_full(self, fault, _):
+        """The head's disk has no room for a while."""
+        if not self.cluster.fill_disk():
+            return False
+        self.after(fault.seconds, self.cluster.free_disk)
+
     def head_stop(self, fault, _):
         process = self.cluster.head.process
         if self.cluster.head_comes_at is not None or process.poll() is not None:
@@ -129,6 +145,19 @@ class Run:
         process.send_signal(signal.SIGSTOP)
         self.after(fault.seconds, lambda: process.poll() is None and
                    process.send_signal(signal.SIGCONT))
+
+    def key_revoke(self, fault, worker):
+        """The worker's key is taken off the list, and is on it again later."""
+        keys = self.cluster.keys
+        if not keys or worker.name not in keys.holders:
+            return False
+        holder = keys.holders[worker.name]
+        keys.revoke(worker.name)
+
+        def again():
+            keys.holders[worker.name] = holder
+            keys.list()
+        self.after(fault.seconds, again)
 
     def client_kill(self, fault, _):
         return self.cluster.client.kill(fault.seconds)
@@ -162,6 +191,8 @@ class Run:
         else:
             self.complaints.append("there is no file of records: %s" % self.cluster.out)
         self.complaints += self.cluster.verify_job()
+        if self.retries and self.job.bad and not self.complaints:
+            self.complaints += self.cluster.retry_letters()
 
 
 def traces(folder):
@@ -179,13 +210,14 @@ def traces(folder):
 def run_seed(options):
     """In a process of its own: 0, or 1 after a report."""
     began = time.monotonic()
-    folder = tempfile.mkdtemp(prefix="shoal-c-", dir="/tmp")
+    folder = options.folder
     run = None
     try:
         run = Run(options, folder)
         run.play()
         for worker in run.cluster.workers:
             worker.go_on()
+        run.cluster.free_disk()
         run.cluster.await_head()
         if not run.complaints:
             run.verify()
@@ -202,9 +234,7 @@ def run_seed(options):
     run.complaints += traces(folder)
     seconds = time.monotonic() - began
     if not run.complaints:
-        print("seed %-6d ok      %5.1f s  %2d faults, %d records, %d bad, %d shards" %
-              (options.one, seconds, run.fired, run.job.records, len(run.job.bad),
-               len(run.job.shards)))
+        print("seed %-6d ok      %5.1f s  %s" % (options.one, seconds, tell(run)))
         if options.keep:
             print("            kept in %s" % folder)
         else:
@@ -214,10 +244,13 @@ def run_seed(options):
     return 1
 
 
+def tell(run):
+    return "%2d faults, %d records, %d bad, %d shards, %s" % (
+        run.fired, run.job.records, len(run.job.bad), len(run.job.shards), run.like)
+
+
 def report(options, run, seconds, folder):
-    lines = ["seed %-6d FAILED  %5.1f s  %2d faults, %d records, %d bad, %d shards" %
-             (options.one, seconds, run.fired, run.job.records, len(run.job.bad),
-              len(run.job.shards))]
+    lines = ["seed %-6d FAILED  %5.1f s  %s" % (options.one, seconds, tell(run))]
     lines += ["  expected and got:"] + ["    - " + text for text in run.complaints]
     lines += ["  timeline:"] + ["    %7.3f s  %s" % row for row in run.cluster.timeline]
     lines += ["  logs: %s" % folder,
@@ -262,10 +295,19 @@ def sweep():
                 return
 
 
+def unmount(folder):
+    """The small disk that the head may have had; what was on it goes with it."""
+    with open("/proc/mounts", encoding="utf-8") as file:
+        for line in file:
+            if line.split()[1].startswith(folder + "/"):
+                subprocess.run(["umount", "-l", line.split()[1]], stderr=subprocess.DEVNULL)
+
+
 def guard(play, options):
     """Runs `play(options)` in a child and ends all that it leaves behind, however it ends."""
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
+    options.folder = tempfile.mkdtemp(prefix="shoal-c-", dir="/tmp")
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
@@ -281,6 +323,7 @@ def guard(play, options):
 
     def stop(*_):
         sweep()
+        unmount(options.folder)
         os._exit(1)
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
@@ -289,6 +332,7 @@ def guard(play, options):
         if ended == pid:
             break
     sweep()
+    unmount(options.folder)
     return os.waitstatus_to_exitcode(status)
 
 

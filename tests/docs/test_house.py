@@ -185,6 +185,44 @@ class House(unittest.TestCase):
         self.none(wrong, "library code that logs")
 
 
+class Limits(unittest.TestCase):
+    """docs/operations.md lists every limit of the headers, with its value, and no other."""
+
+    NAME = re.compile(r"^#define\s+SHOAL_(\w+_(?:MAX|BYTES|HWM|BUDGET|BACKLOG|SPARE|GROWTH))[ \t]+"
+                      r"(\S.*?)[ \t]*(?://.*)?$", re.M)
+    # Sizes of the code's own making that nothing from outside comes to, and times.
+    INNER = {"KEY_BYTES", "WRITE_HEAD_MAX", "OUTBOX_FRAME_BYTES", "SPOOL_HEADER_BYTES",
+             "PG_PARAMETERS_MAX", "PG_ATTRIBUTES_MAX", "STATE_PATH_MAX"}
+    UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+    def in_code(self):
+        found = {}
+        for name in SHIPPED:
+            for limit, value in self.NAME.findall(read(name)) if name.endswith(".h") else ():
+                if limit not in self.INNER and not limit.endswith(("_MS_MAX", "_S_MAX")):
+                    plain = re.sub(r"U?INT(?:32|64)_C|(?<=\d)U?L{0,2}\b", "", value)
+                    number = eval(plain, {"__builtins__": {}})  # a number, perhaps shifted
+                    found[(name.split("/")[0], limit)] = number
+        return found
+
+    def in_document(self):
+        found = {}
+        for room, limit, value in re.findall(r"^\| (\w+) \| `([A-Z0-9_]+)` \| ([^|]+) \|",
+                                             read("docs/operations.md"), re.M):
+            number, _, unit = value.strip().partition(" ")
+            found[(room, limit)] = int(number.replace(",", "")) * self.UNITS.get(unit, 1)
+        return found
+
+    def test_code_and_document_agree(self):
+        code, document = self.in_code(), self.in_document()
+        self.assertGreater(len(code), 100)
+        self.assertEqual(sorted(set(code) - set(document)), [], "limits without a row")
+        self.assertEqual(sorted(set(document) - set(code)), [], "rows without a limit")
+        wrong = {name: (code[name], document[name]) for name in code
+                 if code[name] != document[name]}
+        self.assertEqual(wrong, {}, "(code, document)")
+
+
 class Events(unittest.TestCase):
     """docs/operations.md lists every event id of the code, and no other."""
 

@@ -25,7 +25,7 @@
 #define SHARDS_MAX  1000
 #define SCOPES_MAX  64
 #define RECORD_MAX  33554432
-#define MANNERS     "steady|refuse|break|stall|die|crash"
+#define MANNERS     "steady|refuse|break|stall|hang|die|crash"
 #define CURSOR_STEP 4 // shards between two cursors of discovery
 
 typedef struct entry {
@@ -270,6 +270,9 @@ misbehave(const chaos_t *chaos, const entry_t *entry, shoal_status_t *status)
     }
     if (strcmp(entry->manner, "stall") == 0) { // until the head gives it up
         return pause_for(chaos, SHOAL_TIME_NEVER, status);
+    }
+    while (strcmp(entry->manner, "hang") == 0) { // whatever anyone says
+        (void)pause();
     }
     (void)raise(strcmp(entry->manner, "crash") == 0 ? SIGSEGV : SIGKILL);
     return true;
