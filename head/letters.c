@@ -498,6 +498,22 @@ shoal_letter_show(const shoal_letter_t *letter, bool is_whole, shoal_buffer_t *o
     shoal_write_count_now(out, mark, pairs);
 }
 
+// A map whose keys are texts, as copy_pairs() wants it.
+static bool
+is_sound(shoal_slice_t bytes)
+{
+    if (!shoal_cursor_check(bytes, DEPTH_MAX)) {
+        return false;
+    }
+    shoal_cursor_t cursor = shoal_cursor_over(bytes);
+    uint32_t count = shoal_cursor_map(&cursor);
+    for (uint32_t i = 0; i < count; i++) {
+        (void)shoal_cursor_str(&cursor);
+        shoal_cursor_skip(&cursor);
+    }
+    return shoal_cursor_is_done(&cursor);
+}
+
 bool
 shoal_letters_restore(shoal_letters_t *letters, shoal_slice_t bytes, shoal_status_t *status)
 {
@@ -509,8 +525,8 @@ shoal_letters_restore(shoal_letters_t *letters, shoal_slice_t bytes, shoal_statu
     while (kind < SHOAL_LETTER_SHARD && !shoal_slice_is(name, kind_names[kind])) {
         kind++;
     }
-    bool is_good = shoal_cursor_check(bytes, DEPTH_MAX) && number > 0 &&
-                   shoal_slice_is(name, kind_names[kind]) && !shoal_letters_find(letters, number);
+    bool is_good = is_sound(bytes) && number > 0 && shoal_slice_is(name, kind_names[kind]) &&
+                   !shoal_letters_find(letters, number);
     if (is_good) {
         shoal_buffer_t copy = SHOAL_BUFFER_INIT;
         shoal_status_t why = SHOAL_STATUS_INIT;
