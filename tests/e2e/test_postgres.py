@@ -306,6 +306,22 @@ class RunningTest(PostgresTest):
 class Deaths(RunningTest):
     """Who dies in the middle of a job, and what is left."""
 
+    def test_the_cluster_holds_no_more_connections_than_the_budget(self):
+        lock = self.blocked()
+        more = dict(self.small_shards(), workflowConfig={"distributedExecution": {
+            "sourceConnectionBudget": 2}})
+        run = self.start("ingest", "-c", self.flow(more=more), "--parallelism", "6",
+                         "--workers", "3")
+        wait_until(self.readers, 20, "a reader that waits")
+        most = self.readers(waiting=False)
+        lock.release()
+        while run.poll() is None:
+            most = max(most, self.readers(waiting=False))
+        out, err = self.ended(run)
+        self.assertEqual(run.returncode, 0, err)
+        self.assertGreater(most, 0)
+        self.assertLessEqual(most, 2, err)
+
     def test_a_killed_worker_costs_nothing(self):
         run, lock = self.running("--output", "json")
         victim = wait_until(lambda: self.of(run, "shoal-worker"), 5, "a worker")[0]
