@@ -183,7 +183,7 @@ static void
 tell_ready(link_t *link, const char *trouble)
 {
     bool is_ready = shoal_session_state(link->session) == SHOAL_SESSION_READY;
-    if (link->config->ready_fd < 0 || link->has_told || (!is_ready && !trouble)) {
+    if (link->config->ready_fd < 1 || link->has_told || (!is_ready && !trouble)) {
         return;
     }
     char line[512];

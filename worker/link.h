@@ -22,7 +22,7 @@ typedef struct shoal_link_config {
     const shoal_join_t *join; // the keys; NULL: none
     shoal_identity_t identity;
     int lifeline_fd;  // read end of a pipe; -1: none
-    int ready_fd;     // write end of one: how the first registration goes; -1: none
+    int ready_fd;     // write end of one: how the first registration goes; below 1: none
     pid_t supervisor; // its signals do not count as a person's second one; 0: none
     shoal_log_t *log;
 } shoal_link_config_t;

@@ -12,7 +12,9 @@
 #include <unistd.h>
 
 #include "proto/base/clock.h"
+#include "proto/keys/allowed.h"
 #include "proto/record/writer.h"
+#include "proto/wire/secure.h"
 
 void
 bed_die(const char *what)
@@ -22,7 +24,7 @@ bed_die(const char *what)
 }
 
 void
-bed_head_start(const char *program, const char *journal, bed_head_t *head)
+bed_head_start(const char *program, const char *journal, const bed_keys_t *keys, bed_head_t *head)
 {
     int ready[2];
     int lifeline[2];
@@ -38,10 +40,27 @@ bed_head_start(const char *program, const char *journal, bed_head_t *head)
         (void)snprintf(ready_fd, sizeof(ready_fd), "%d", ready[1]);
         (void)snprintf(lifeline_fd, sizeof(lifeline_fd), "%d", lifeline[0]);
         (void)close(lifeline[1]);
-        (void)execl(program, program, "--listen", "tcp://127.0.0.1:*", "--state", head->state,
-                    "--insecure-loopback", "--ready-fd", ready_fd, "--lifeline-fd", lifeline_fd,
-                    "--log-level", "WARN", "--journal", is_delayed ? "on" : journal,
-                    "--sync-delay-ms", is_delayed ? journal : "0", (char *)NULL);
+        const char *words[] = {program,
+                               "--listen",
+                               "tcp://127.0.0.1:*",
+                               "--state",
+                               head->state,
+                               "--ready-fd",
+                               ready_fd,
+                               "--lifeline-fd",
+                               lifeline_fd,
+                               "--log-level",
+                               "WARN",
+                               "--journal",
+                               is_delayed ? "on" : journal,
+                               "--sync-delay-ms",
+                               is_delayed ? journal : "0",
+                               keys ? "--keys" : "--insecure-loopback",
+                               keys ? keys->folder : NULL,
+                               NULL};
+        char *argv[sizeof(words) / sizeof(words[0])];
+        memcpy(argv, words, sizeof(words)); // execv() changes none of them
+        (void)execv(program, argv);
         bed_die("cannot start the head");
     }
     (void)close(ready[1]);
@@ -64,6 +83,35 @@ remove_one(const char *path, const struct stat *about, int kind, struct FTW *pla
     (void)kind;
     (void)place;
     return remove(path);
+}
+
+void
+bed_keys_make(bed_keys_t *keys)
+{
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    shoal_key_pair_t own;
+    char path[96];
+    *keys = (bed_keys_t){.folder = "/tmp/shoal-bench-XXXXXX"};
+    shoal_holder_t worker = {.role = SHOAL_ROLE_WORKER, .name = "worker"};
+    shoal_holder_t client = {.role = SHOAL_ROLE_CLIENT, .name = "client"};
+    bool done = mkdtemp(keys->folder) && shoal_key_pair_make(&own, &status) &&
+                shoal_key_pair_make(&keys->worker.own, &status) &&
+                shoal_key_pair_make(&keys->client.own, &status);
+    worker.key = keys->worker.own.open;
+    client.key = keys->client.own.open;
+    keys->worker.head = keys->client.head = own.open;
+    (void)snprintf(path, sizeof(path), "%s/" SHOAL_KEYS_HEAD, keys->folder);
+    if (!done || !shoal_key_pair_write(path, &own, &status) ||
+        !shoal_allowed_add(keys->folder, &worker, &status) ||
+        !shoal_allowed_add(keys->folder, &client, &status)) {
+        bed_die("cannot make keys");
+    }
+}
+
+void
+bed_keys_remove(const bed_keys_t *keys)
+{
+    (void)nftw(keys->folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 void
@@ -152,7 +200,7 @@ bed_client_receive(bed_client_t *client, long timeout_ms, shoal_message_t *ret_m
 }
 
 void
-bed_client_open(bed_client_t *client, const char *endpoint)
+bed_client_open(bed_client_t *client, const char *endpoint, const shoal_join_t *join)
 {
     shoal_status_t status = SHOAL_STATUS_INIT;
     *client = (bed_client_t){.context = zmq_ctx_new()};
@@ -160,6 +208,7 @@ bed_client_open(bed_client_t *client, const char *endpoint)
     shoal_parcel_init(&client->parcel);
     int again_ms = 2;
     if (!shoal_socket_configure(client->socket, &status) ||
+        (join && !shoal_secure_client(client->socket, join, &status)) ||
         zmq_setsockopt(client->socket, ZMQ_RECONNECT_IVL, &again_ms, sizeof(again_ms)) != 0 ||
         zmq_connect(client->socket, endpoint) != 0) {
         bed_die("cannot connect a client");

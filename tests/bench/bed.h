@@ -11,7 +11,18 @@
 #include <sys/types.h>
 
 #include "proto/base/buffer.h"
+#include "proto/keys/join.h"
 #include "proto/wire/socket.h"
+
+// A key folder with one worker and one client in it.
+typedef struct bed_keys {
+    char folder[64];
+    shoal_join_t worker;
+    shoal_join_t client;
+} bed_keys_t;
+
+void bed_keys_make(bed_keys_t *keys);
+void bed_keys_remove(const bed_keys_t *keys);
 
 typedef struct bed_head {
     pid_t pid;
@@ -21,8 +32,9 @@ typedef struct bed_head {
 } bed_head_t;
 
 // Starts the program on a free loopback port. `journal`: "off", "on", or a number: on, and each sync
-// of the disk takes so many milliseconds longer.
-void bed_head_start(const char *program, const char *journal, bed_head_t *head);
+// of the disk takes so many milliseconds longer. `keys`: it asks for them; NULL: it speaks plainly.
+void bed_head_start(const char *program, const char *journal, const bed_keys_t *keys,
+                    bed_head_t *head);
 void bed_head_stop(bed_head_t *head);
 
 uint64_t bed_cpu_us(pid_t pid);                           // user and system
@@ -36,8 +48,8 @@ typedef struct bed_client {
     shoal_parcel_t parcel;
 } bed_client_t;
 
-// Connects and waits for WELCOME.
-void bed_client_open(bed_client_t *client, const char *endpoint);
+// Connects and waits for WELCOME. `join`: with keys; NULL: without.
+void bed_client_open(bed_client_t *client, const char *endpoint, const shoal_join_t *join);
 void bed_client_send(bed_client_t *client, const shoal_message_t *message, zmq_msg_t *payload);
 
 // The next message; false after `timeout_ms`. An ERROR ends the program.

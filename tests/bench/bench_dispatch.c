@@ -568,11 +568,11 @@ main(int argc, char **argv)
     bench.board =
         mmap(NULL, sizeof(*bench.board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     bed_head_t head;
-    bed_head_start(bench.head, bench.journal, &head);
+    bed_head_start(bench.head, bench.journal, NULL, &head);
     bench.head_pid = head.pid;
     bench.port = (int)strtol(strrchr(head.endpoint, ':') + 1, NULL, 10);
     bed_client_t client;
-    bed_client_open(&client, head.endpoint);
+    bed_client_open(&client, head.endpoint, NULL);
     long rss_start = bed_memory_kib(bench.head_pid, "VmRSS");
     uint64_t start_us = shoal_clock_us();
     pid_t fleet = fork();

@@ -107,7 +107,7 @@ main(int argc, char **argv)
     }
     (void)close(lifeline[0]);
     bed_client_t client;
-    bed_client_open(&client, endpoint);
+    bed_client_open(&client, endpoint, NULL);
     wait_for_workers(&client);
     double ms = (double)(shoal_clock_us() - begin) / 1000;
     (void)usleep(300000); // idle

@@ -2,14 +2,14 @@
 //
 // bench_stream.c - records streamed through a real head: the figures beside floor/batch.
 //
-//   bench_stream head|client HEAD [shards [off|on|MS]]
+//   bench_stream head|client HEAD [shards [off|on|MS [keys]]]
 //       CSV: mode,records_per_s,mb_per_s,head_us_per_record,worker_us_per_record
 //
 // A worker process (the real link and one slot) runs shards that each encode a table's record of
 // about 2.2 KB again and again into batches of 64 KiB, 8 MiB in all, and send them under the head's
 // credit. "head": the
 // job collects nothing, the head takes the batches and drops them. "client": the job is collected,
-// spooled, committed and fetched by a client, which decodes every record. The rate counts from the
+// spooled, committed and fetched by a client, which decodes every record. "keys": both come with CURVE. The rate counts from the
 // first shard's start to the last one's end ("head"), or to the last record decoded ("client").
 
 #include <signal.h>
@@ -184,7 +184,7 @@ wait_for_end(bed_client_t *client)
 }
 
 static void
-run_worker(bench_t *bench, const char *endpoint)
+run_worker(bench_t *bench, const char *endpoint, const shoal_join_t *join)
 {
     const shoal_class_t class = {.abi = SHOAL_CLASS_ABI,
                                  .name = "bench",
@@ -196,6 +196,7 @@ run_worker(bench_t *bench, const char *endpoint)
     const shoal_class_t *classes[] = {&class};
     shoal_link_config_t link = {
         .endpoint = endpoint,
+        .join = join,
         .identity = {.id = "bench-worker",
                      .incarnation = 1,
                      .name = "bench",
@@ -204,6 +205,7 @@ run_worker(bench_t *bench, const char *endpoint)
                      .classes = classes,
                      .class_count = 1},
         .lifeline_fd = -1,
+        .ready_fd = -1,
         .log = shoal_log_new(STDERR_FILENO, NULL, SHOAL_LOG_WARN),
     };
     shoal_status_t status = SHOAL_STATUS_INIT;
@@ -217,7 +219,7 @@ int
 main(int argc, char **argv)
 {
     if (argc < 3) {
-        (void)fprintf(stderr, "usage: bench_stream head|client HEAD [shards [off|on|MS]]\n");
+        (void)fprintf(stderr, "usage: bench_stream head|client HEAD [shards [off|on|MS [keys]]]\n");
         return 2;
     }
     bool is_collected = strcmp(argv[1], "client") == 0;
@@ -227,15 +229,20 @@ main(int argc, char **argv)
     bench.board =
         mmap(NULL, sizeof(*bench.board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     bed_head_t head;
-    bed_head_start(argv[2], argc > 4 ? argv[4] : "off", &head);
+    bed_keys_t keys;
+    bool has_keys = argc > 5 && strcmp(argv[5], "keys") == 0;
+    if (has_keys) {
+        bed_keys_make(&keys);
+    }
+    bed_head_start(argv[2], argc > 4 ? argv[4] : "off", has_keys ? &keys : NULL, &head);
     pid_t worker = fork();
     if (worker == 0) {
         (void)close(head.lifeline);
-        run_worker(&bench, head.endpoint);
+        run_worker(&bench, head.endpoint, has_keys ? &keys.worker : NULL);
         _exit(0);
     }
     bed_client_t client;
-    bed_client_open(&client, head.endpoint);
+    bed_client_open(&client, head.endpoint, has_keys ? &keys.client : NULL);
     uint64_t head_us = bed_cpu_us(head.pid);
     uint64_t worker_us = bed_cpu_us(worker);
     uint64_t job = bed_client_submit(&client, "bench", is_collected);
@@ -262,5 +269,8 @@ main(int argc, char **argv)
     (void)kill(worker, SIGKILL);
     (void)waitpid(worker, NULL, 0);
     bed_head_stop(&head);
+    if (has_keys) {
+        bed_keys_remove(&keys);
+    }
     _exit(0);
 }

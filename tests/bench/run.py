@@ -129,6 +129,21 @@ class Bench:
                 self.table.add(f"records streamed, worker to {mode if mode == 'head' else 'head to client'}",
                                "records/s", float(ours[1]), floor, (">=", goal))
 
+    def curve(self):
+        """With keys: CURVE at both ends, as between hosts."""
+        for _ in range(self.rounds):
+            floor = float(fields(FLOOR / "batch", "-c", "-E", "hand", "-D", "hand", "-B", 65536,
+                                 "-q", 8)[7])
+            plain = float(fields(self.tool("bench_stream"), "head", self.head)[1])
+            ours = float(fields(self.tool("bench_stream"), "head", self.head, 64, "off", "keys")[1])
+            self.table.add("records streamed with keys, worker to head", "records/s", ours, floor,
+                           (">=", 0.75))
+            self.table.add("the same beside a stream without keys", "records/s", ours, plain,
+                           (">=", 0.2))
+            self.table.add("records streamed with keys, to a client", "records/s",
+                           float(fields(self.tool("bench_stream"), "client", self.head, 64, "off",
+                                        "keys")[1]), floor, (">=", 0.4))
+
     def journal(self):
         """With the journal on; what the disk gives alone; and how a slower disk would do."""
         for _ in range(self.rounds):
@@ -246,7 +261,7 @@ def catalogue_server():
         server.destroy()
 
 
-GROUPS = ("codec", "start", "stream", "postgres", "dispatch", "idle", "million", "journal")
+GROUPS = ("codec", "start", "stream", "curve", "postgres", "dispatch", "idle", "million", "journal")
 
 
 def main():
