@@ -45,15 +45,10 @@ a_key_survives_being_text(void)
 static void
 names_of_holders_are_plain_words(void)
 {
-    static const char *const wrong[] = {"",
-                                        "-x",
-                                        "a b",
-                                        "a/b",
-                                        "\xc3\xa4",
-                                        "a\n",
-                                        "a\"b",
-                                        "0123456789012345678901234567890123456789"
-                                        "0123456789012345678901234"};
+    char too_long[SHOAL_KEY_NAME_MAX + 2];
+    memset(too_long, 'x', sizeof(too_long) - 1);
+    too_long[sizeof(too_long) - 1] = '\0';
+    const char *const wrong[] = {"", "-x", "a b", "a/b", "\xc3\xa4", "a\n", "a\"b", too_long};
     shoal_status_t status = SHOAL_STATUS_INIT;
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         CHECK_FAILS(shoal_key_name_check(shoal_slice_of(wrong[i]), &status), status, SHOAL_INVALID);
