@@ -32,9 +32,15 @@ class SeveralHosts(EndToEnd):
                       for name in names[1:]}
         os.makedirs(self.path("state"), mode=0o700)
         self.head_log = self.path("head.log")
-        self.run_at(names[0], "shoal-head", "--listen", "tcp://0.0.0.0:%d" % PORT, "--keys",
-                    self.keys.path, "--state", self.path("state"), *QUICK, log=self.head_log)
-        wait_until(lambda: "HEAD-READY" in self.log(), 10, "the head")
+        self.the_head = self.start_head(names[0])
+
+    def start_head(self, host):
+        starts = self.log().count("HEAD-READY")
+        head = self.run_at(host, "shoal-head", "--listen", "tcp://0.0.0.0:%d" % PORT, "--keys",
+                           self.keys.path, "--state", self.path("state"), *QUICK,
+                           log=self.head_log)
+        wait_until(lambda: self.log().count("HEAD-READY") > starts, 20, "the head")
+        return head
 
     def join(self, name, role):
         made = self.keys.add(role, name, "tcp://%s:%d" % (self.hosts.hub_for(name), PORT))
@@ -128,6 +134,17 @@ class SeveralHosts(EndToEnd):
         self.hosts.cut("client")
         wait_until(lambda: "JOB-ENDED" in self.log(), 60, "the end of the job")
         self.hosts.mend("client")
+        self.finish(run)
+
+    def test_the_head_is_killed_and_started_again(self):
+        self.lay("hub", "left", "client")
+        self.workers("left")
+        run = self.begin(self.flow())
+        wait_until(lambda: "JOB-ACCEPTED" in self.log(), 20, "the job")
+        self.the_head.kill()
+        self.the_head.wait()
+        self.assertNotIn("JOB-ENDED", self.log())
+        self.start_head("hub")
         self.finish(run)
 
     def test_slow_links_that_lose_packets(self):
