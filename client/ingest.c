@@ -213,7 +213,11 @@ take_interrupted(ingest_t *ingest, shoal_status_t *status)
         return false;
     }
     const shoal_kept_facts_t *facts = shoal_kept_facts(ingest->kept);
-    (void)snprintf(ingest->job_id, sizeof(ingest->job_id), "%s", facts->job_id);
+    if (shoal_kept_is_empty(ingest->kept)) { // what was written belongs to a job that nobody knows
+        shoal_random_id(ingest->job_id);
+    } else {
+        (void)snprintf(ingest->job_id, sizeof(ingest->job_id), "%s", facts->job_id);
+    }
     ingest->is_resumed = true;
     ingest->output = facts->output[0] ? facts->output : NULL;
     if (ingest->output && !shoal_output_check(ingest->output, status)) {

@@ -394,6 +394,21 @@ shoal_kept_head(const shoal_kept_t *kept)
     return kept->head;
 }
 
+bool
+shoal_kept_is_empty(const shoal_kept_t *kept)
+{
+    DIR *directory = opendir(kept->head);
+    const struct dirent *entry;
+    bool is_empty = true;
+    while (directory && is_empty && (entry = readdir(directory)) != NULL) {
+        is_empty = entry->d_name[0] == '.';
+    }
+    if (directory) {
+        (void)closedir(directory);
+    }
+    return is_empty;
+}
+
 int
 shoal_kept_lock_fd(const shoal_kept_t *kept)
 {

@@ -52,6 +52,7 @@ SHOAL_MUST_CHECK bool shoal_kept_wait(shoal_kept_t *kept, shoal_status_t *status
 
 const shoal_kept_facts_t *shoal_kept_facts(const shoal_kept_t *kept);
 const char *shoal_kept_head(const shoal_kept_t *kept); // the head's folder
+bool shoal_kept_is_empty(const shoal_kept_t *kept);    // the head has left nothing there
 int shoal_kept_lock_fd(const shoal_kept_t *kept);      // for the head: closing it lets go
 
 // Lets the folder go: it stays for the next time, or is removed.

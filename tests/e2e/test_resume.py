@@ -47,7 +47,7 @@ class ResumeTest(EndToEnd):
                                 cwd=self.folder, env=self.environment(**(env or {})),
                                 start_new_session=True, **options)
 
-    def flow(self, name="flow.yaml", out="out.jsonl", pause_ms=20, **more):
+    def flow(self, name="flow.yaml", out="out.jsonl", pause_ms=35, **more):
         """About SHARDS / 2 * 4 * pause_ms long, with two slots."""
         os.makedirs(self.path("marks"), exist_ok=True)
         plan = [{"first": i * RECORDS, "records": RECORDS, "bytes": 100,
@@ -171,6 +171,15 @@ class Kills(ResumeTest):
                 self.kill_all(self.running(until=int(self.size * share)))
                 self.assert_exit(self.resume(), 0)
                 self.assert_whole(self.expected)
+
+    def test_the_state_of_its_head_is_lost(self):
+        run = self.running(until=self.size * 2 // 3)
+        wait_until(lambda: os.path.exists(self.path("out.jsonl.part.state")), 20, "a safe part")
+        self.kill_all(run)
+        shutil.rmtree(os.path.join(self.kept()[0], "head"))
+        os.mkdir(os.path.join(self.kept()[0], "head"), mode=0o700)
+        self.assert_exit(self.resume(), 0)
+        self.assert_whole(self.expected)
 
     def test_killed_again_and_again(self):
         flags = ()

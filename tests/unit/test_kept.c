@@ -101,6 +101,11 @@ an_interrupted_run_is_found_with_its_facts(void)
     CHECK(facts->created == 17);
     struct stat info;
     CHECK(stat(shoal_kept_head(kept), &info) == 0 && (info.st_mode & 0777U) == 0700);
+    char file[PATH_MAX];
+    (void)snprintf(file, sizeof(file), "%s/journal", shoal_kept_head(kept));
+    CHECK(shoal_kept_is_empty(kept));
+    int fd = open(file, O_WRONLY | O_CREAT, 0600);
+    CHECK(fd >= 0 && close(fd) == 0 && !shoal_kept_is_empty(kept));
     shoal_kept_remove(&kept);
     CHECK(find("/w/flow.yaml") == NULL && folders() == 0);
 }
