@@ -521,6 +521,13 @@ shoal_job_records_left(const shoal_job_t *job)
 }
 
 const char *
+shoal_end_name(shoal_end_t end)
+{
+    static const char *const names[] = {"failed", "lost", "returned", "declined", "late"};
+    return names[end];
+}
+
+const char *
 shoal_job_state_name(int state)
 {
     static const char *const names[] = {

@@ -220,6 +220,8 @@ typedef enum shoal_end {
     SHOAL_END_LATE,     // it has run for longer than it may: failed, and may go on for a moment
 } shoal_end_t;
 
+const char *shoal_end_name(shoal_end_t end); // "failed", "lost", ...: of an attempt in a letter
+
 #define SHOAL_JOB_NO_RETRY UINT64_MAX
 
 // A running shard's attempt has ended otherwise. Returns after how many milliseconds it runs again

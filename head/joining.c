@@ -188,7 +188,7 @@ crash_note(shoal_cluster_t *cluster, const shoal_casualty_t *casualty, const cha
     shoal_job_t *job = shoal_cluster_job(cluster, shoal_call_job(casualty->call));
     shoal_status_t why = SHOAL_STATUS_INIT;
     if (job && !shoal_job_is_final(job)) {
-        (void)shoal_fail(&why, SHOAL_INTERNAL, "%s", obituary->text);
+        (void)shoal_fail(&why, SHOAL_INTERNAL, "%s%s", obituary->text, obituary->words);
         shoal_mail_note(job, shoal_call_shard(casualty->call), casualty->attempt, "crashed", &why,
                         worker, shoal_cluster_wall(cluster, now_ms));
     }

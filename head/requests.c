@@ -8,14 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "head/dlq.h"
 #include "head/drain.h"
 #include "head/hub_parts.h"
-#include "head/run.h"
 #include "head/summary.h"
 #include "proto/base/alloc.h"
 #include "proto/record/writer.h"
-
-#define REPLY_BYTES_MAX 500000 // of REPLY's body, before the entry that would pass it
 
 static shoal_watch_t *
 watch_find(const shoal_peer_t *peer, uint64_t job)
@@ -93,8 +91,8 @@ watch_get(shoal_peer_t *peer, shoal_job_t *job, shoal_status_t *status)
     return watch;
 }
 
-static bool
-job_find(shoal_hub_t *hub, uint64_t number, shoal_job_t **ret_job, shoal_status_t *status)
+bool
+shoal_request_job(shoal_hub_t *hub, uint64_t number, shoal_job_t **ret_job, shoal_status_t *status)
 {
     *ret_job = shoal_cluster_job(shoal_hub_cluster(hub), number);
     return *ret_job || shoal_fail(status, SHOAL_NOT_FOUND, "there is no job %llu here",
@@ -325,7 +323,7 @@ answer_workers(shoal_hub_t *hub, const shoal_msg_ask_t *ask, shoal_buffer_t *out
         for (; worker; worker = worker->list_next) {
             size_t len = out->len;
             worker_write(hub, worker, out);
-            if (out->len > REPLY_BYTES_MAX) {
+            if (out->len > SHOAL_REPLY_BYTES_MAX) {
                 out->len = len;
                 break;
             }
@@ -345,7 +343,7 @@ answer_jobs(shoal_hub_t *hub, const shoal_msg_ask_t *ask, shoal_buffer_t *out,
     uint32_t count = 0;
     size_t mark = shoal_write_array_later(out);
     const shoal_job_t *job = shoal_cluster_first_job(shoal_hub_cluster(hub));
-    for (; job && out->len < REPLY_BYTES_MAX; job = job->next) {
+    for (; job && out->len < SHOAL_REPLY_BYTES_MAX; job = job->next) {
         job_write(hub, job, SHOAL_SLICE_NONE, out);
         count++;
     }
@@ -368,9 +366,9 @@ job_by_text(shoal_hub_t *hub, shoal_slice_t id)
     return job ? job : shoal_cluster_job(shoal_hub_cluster(hub), number);
 }
 
-static bool
-job_asked(shoal_hub_t *hub, const shoal_msg_ask_t *ask, const shoal_job_t **ret_job,
-          shoal_status_t *status)
+bool
+shoal_request_job_asked(shoal_hub_t *hub, const shoal_msg_ask_t *ask, const shoal_job_t **ret_job,
+                        shoal_status_t *status)
 {
     *ret_job = job_by_text(hub, ask->id);
     return *ret_job || shoal_fail(status, SHOAL_NOT_FOUND, "there is no job \"%.*s\" here",
@@ -382,7 +380,7 @@ answer_job(shoal_hub_t *hub, const shoal_msg_ask_t *ask, shoal_buffer_t *out,
            shoal_status_t *status)
 {
     const shoal_job_t *job = NULL;
-    if (!job_asked(hub, ask, &job, status)) {
+    if (!shoal_request_job_asked(hub, ask, &job, status)) {
         return false;
     }
     shoal_buffer_t detail = SHOAL_BUFFER_INIT;
@@ -391,47 +389,6 @@ answer_job(shoal_hub_t *hub, const shoal_msg_ask_t *ask, shoal_buffer_t *out,
     job_write(hub, job, shoal_buffer_slice(&detail), out);
     shoal_buffer_fini(&detail);
     return true;
-}
-
-// The job's dead letters from a number on, as many as fit; of a run: those of the job that it is a
-// run of.
-static bool
-letters_write(shoal_hub_t *hub, const shoal_msg_ask_t *ask, bool is_whole, shoal_buffer_t *out,
-              shoal_status_t *status)
-{
-    const shoal_job_t *job = NULL;
-    if (!job_asked(hub, ask, &job, status)) {
-        return false;
-    }
-    uint32_t count = 0;
-    const shoal_letter_t *letter;
-    size_t mark = shoal_write_array_later(out);
-    for (uint64_t from = ask->from;
-         (letter = shoal_letters_next(shoal_job_letters(job), from)) != NULL; count++) {
-        size_t len = out->len;
-        from = letter->number + 1;
-        shoal_letter_show(letter, is_whole, out);
-        if (out->len > REPLY_BYTES_MAX && count > 0) {
-            out->len = len;
-            break;
-        }
-    }
-    shoal_write_count_now(out, mark, count);
-    return true;
-}
-
-static bool
-answer_letters(shoal_hub_t *hub, const shoal_msg_ask_t *ask, shoal_buffer_t *out,
-               shoal_status_t *status)
-{
-    return letters_write(hub, ask, /*is_whole=*/false, out, status);
-}
-
-static bool
-answer_whole_letters(shoal_hub_t *hub, const shoal_msg_ask_t *ask, shoal_buffer_t *out,
-                     shoal_status_t *status)
-{
-    return letters_write(hub, ask, /*is_whole=*/true, out, status);
 }
 
 // clang-format off
@@ -443,8 +400,8 @@ static const struct {
     {"workers", answer_workers},
     {"jobs", answer_jobs},
     {"job", answer_job},
-    {"letters", answer_letters},
-    {"whole_letters", answer_whole_letters},
+    {"letters", shoal_dlq_letters},
+    {"whole_letters", shoal_dlq_whole_letters},
 };
 // clang-format on
 
@@ -480,7 +437,7 @@ serve_watch(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *message
 {
     (void)payload;
     shoal_job_t *job = NULL;
-    if (!job_find(hub, message->watch.job, &job, status)) {
+    if (!shoal_request_job(hub, message->watch.job, &job, status)) {
         return false;
     }
     shoal_watch_t *watch = watch_get(peer, job, status);
@@ -498,7 +455,7 @@ serve_stop(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *message,
 {
     (void)payload;
     shoal_job_t *job = NULL;
-    if (!job_find(hub, message->stop.job, &job, status)) {
+    if (!shoal_request_job(hub, message->stop.job, &job, status)) {
         return false;
     }
     char reason[257];
@@ -508,29 +465,12 @@ serve_stop(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *message,
 }
 
 static bool
-serve_drop_letters(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *message,
-                   shoal_slice_t payload, shoal_status_t *status)
-{
-    (void)payload;
-    shoal_job_t *job = NULL;
-    const shoal_msg_drop_letters_t *drop = &message->drop_letters;
-    if (!job_find(hub, drop->job, &job, status)) {
-        return false;
-    }
-    job = job->of ? job->of : job;
-    if (!shoal_run_drop(job, drop->letters, status)) {
-        return false;
-    }
-    return shoal_hub_accept(hub, peer, drop->request, job->number, status);
-}
-
-static bool
 serve_output(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *message,
              shoal_slice_t payload, shoal_status_t *status)
 {
     (void)payload;
     shoal_job_t *job = NULL;
-    if (!job_find(hub, message->output.job, &job, status)) {
+    if (!shoal_request_job(hub, message->output.job, &job, status)) {
         return false;
     }
     if (!job->output) {
@@ -581,7 +521,7 @@ static const struct {
     {SHOAL_MSG_ASK, true, serve_ask},
     {SHOAL_MSG_WATCH, true, serve_watch},
     {SHOAL_MSG_STOP, false, serve_stop},
-    {SHOAL_MSG_DROP_LETTERS, false, serve_drop_letters},
+    {SHOAL_MSG_DROP_LETTERS, false, shoal_dlq_drop},
     {SHOAL_MSG_OUTPUT, true, serve_output},
     {SHOAL_MSG_TAKEN, true, serve_taken},
     {SHOAL_MSG_DRAIN, false, shoal_drain_serve},

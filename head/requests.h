@@ -11,7 +11,8 @@
 
 #include "head/hub.h"
 
-#define SHOAL_WATCHES_MAX 64 // jobs that one client watches or fetches at a time
+#define SHOAL_REPLY_BYTES_MAX 500000 // of REPLY's body, before the entry that would pass it
+#define SHOAL_WATCHES_MAX     64     // jobs that one client watches or fetches at a time
 
 struct shoal_watch {
     shoal_peer_t *peer;
@@ -32,6 +33,13 @@ struct shoal_watch {
 SHOAL_MUST_CHECK bool shoal_request_serve(shoal_hub_t *hub, shoal_peer_t *peer,
                                           const shoal_message_t *message, shoal_slice_t payload,
                                           shoal_status_t *status);
+
+// The job of that number; of what an ASK names: the id that SUBMIT chose, or the number.
+//   SHOAL_NOT_FOUND  there is none
+SHOAL_MUST_CHECK bool shoal_request_job(shoal_hub_t *hub, uint64_t number, shoal_job_t **ret_job,
+                                        shoal_status_t *status);
+SHOAL_MUST_CHECK bool shoal_request_job_asked(shoal_hub_t *hub, const shoal_msg_ask_t *ask,
+                                              const shoal_job_t **ret_job, shoal_status_t *status);
 
 // Sends the job's EVENT to all who watch it.
 void shoal_watch_tell(shoal_hub_t *hub, shoal_job_t *job);
