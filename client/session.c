@@ -361,14 +361,16 @@ on_message(shoal_session_t *session, const shoal_message_t *message, shoal_slice
     return true;
 }
 
-// A message of a newer minor version is answered, and nothing else happens.
+// What cannot be read is answered; a message of a newer minor version does no more.
 static void
-say_unknown(shoal_session_t *session, const shoal_message_t *unknown, const shoal_status_t *why)
+say_error(shoal_session_t *session, const shoal_message_t *message, const shoal_status_t *why,
+          bool is_closing)
 {
     shoal_message_t answer = {.type = SHOAL_MSG_ERROR};
     answer.error.code = why->code;
     answer.error.reason = shoal_slice_of(why->text);
-    answer.error.refers = (uint64_t)unknown->type;
+    answer.error.refers = (uint64_t)message->type;
+    answer.error.closing = is_closing;
     (void)send_now(session, &answer, SHOAL_SLICE_NONE); // if the queue is full, so be it
 }
 
@@ -388,11 +390,12 @@ receive_all(shoal_session_t *session, shoal_status_t *status)
         shoal_message_t message;
         if (!shoal_parcel_decode(&session->parcel, &message, status)) {
             if (shoal_parcel_is_unknown(&session->parcel, &message)) { // of a newer minor version
-                say_unknown(session, &message, status);
+                say_error(session, &message, status, /*is_closing=*/false);
                 shoal_status_clear(status);
                 continue;
             }
-            hang_up(session);
+            say_error(session, &message, status, /*is_closing=*/true);
+            shoal_connection_close(&session->connection, BYE_LINGER_MS);
             session->state = REFUSED;
             return shoal_fail_while(status, "what listens at %s cannot be understood",
                                     session->endpoint);

@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <endian.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -282,6 +283,17 @@ shoal_peer_t *
 shoal_peer_by_fd(const shoal_peers_t *peers, int fd)
 {
     return fd >= 0 && (size_t)fd < peers->fd_size ? peers->fds[fd] : NULL;
+}
+
+bool
+shoal_peer_has_hung_up(const shoal_peer_t *peer)
+{
+    struct stat about;
+    if (fstat(peer->fd, &about) != 0 || !S_ISSOCK(about.st_mode) || about.st_ino != peer->inode) {
+        return true; // closed, and perhaps somebody else's already
+    }
+    struct pollfd item = {peer->fd, POLLRDHUP, 0};
+    return poll(&item, 1, 0) != 0;
 }
 
 size_t

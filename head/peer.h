@@ -141,6 +141,10 @@ void shoal_peer_bury(shoal_peers_t *peers, shoal_peer_t *peer);
 void shoal_peer_note_fd(shoal_peers_t *peers, shoal_peer_t *peer, int fd);
 shoal_peer_t *shoal_peer_by_fd(const shoal_peers_t *peers, int fd); // or NULL
 
+// Somebody says that the peer's descriptor was closed. False: that was one that had its number
+// before, and the peer's own connection stands.
+bool shoal_peer_has_hung_up(const shoal_peer_t *peer);
+
 size_t shoal_peer_count(const shoal_peers_t *peers, shoal_peer_state_t state);
 
 const char *shoal_peer_state_name(int state);

@@ -268,7 +268,7 @@ shoal_hub_take_monitor(shoal_hub_t *hub)
         shoal_door_close(hub->doors, fd);
         // A hint that makes its peer suspect, because the descriptor may be in use again.
         shoal_peer_t *peer = shoal_peer_by_fd(hub->peers, fd);
-        if (peer) {
+        if (peer && shoal_peer_has_hung_up(peer)) {
             shoal_hub_peer_fail(hub, peer, SHOAL_PEER_ON_HANGUP, "its connection is closed");
         }
     }

@@ -182,9 +182,34 @@ the_document_has_the_workers_rows(void)
     }
 }
 
+static void
+a_hang_up_counts_for_the_connection_that_it_was_of(void)
+{
+    shoal_peers_t *peers = shoal_peers_new();
+    int first[2];
+    int second[2];
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, first) == 0);
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, second) == 0);
+    shoal_peer_t *peer = add(peers, 1, 1);
+    shoal_peer_note_fd(peers, peer, first[0]);
+    CHECK(!shoal_peer_has_hung_up(peer)); // it was the last one with that number
+    CHECK(write(first[1], "x", 1) == 1);
+    CHECK(!shoal_peer_has_hung_up(peer));
+    (void)close(first[1]);
+    CHECK(shoal_peer_has_hung_up(peer)); // it is going
+    CHECK(dup2(second[0], first[0]) == first[0]);
+    CHECK(shoal_peer_has_hung_up(peer)); // its number is another's
+    (void)close(first[0]);
+    CHECK(shoal_peer_has_hung_up(peer));
+    (void)close(second[0]);
+    (void)close(second[1]);
+    shoal_peers_destroy(&peers);
+}
+
 TEST_MAIN(TEST(only_routing_ids_of_the_router_s_making_have_a_key),
           TEST(thousands_of_peers_are_found_until_they_are_buried), TEST(there_is_a_limit_to_peers),
           TEST(the_one_heard_longest_ago_stands_in_front),
           TEST(a_descriptor_names_the_peer_that_was_heard_on_it_last),
           TEST(every_state_takes_every_event_and_can_be_reached_and_left),
-          TEST(the_document_has_the_peers_rows), TEST(the_document_has_the_workers_rows))
+          TEST(the_document_has_the_peers_rows), TEST(the_document_has_the_workers_rows),
+          TEST(a_hang_up_counts_for_the_connection_that_it_was_of))
