@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "connectors/postgres/cancel.h"
 #include "connectors/postgres/failure.h"
 #include "proto/base/alloc.h"
 #include "proto/base/clock.h"
@@ -17,7 +18,6 @@
 #define REFUSED_PAUSE_MS     50 // first pause after "too many connections"; doubles up to the next
 #define REFUSED_PAUSE_MS_MAX 400
 #define QUERIES_MAX          4096   // sent and not read yet
-#define CANCEL_MESSAGE_MAX   256    // bytes of PQcancel's own message
 #define VERSION_MIN          120000 // PostgreSQL 12
 
 struct shoal_pg_link {
@@ -180,18 +180,6 @@ shoal_pg_link_new(const shoal_pg_settings_t *settings, const shoal_host_t *host,
     return true;
 }
 
-// Asks the server to stop what it does for us, so that it does not work on for nobody.
-static void
-cancel(shoal_pg_link_t *link)
-{
-    char message[CANCEL_MESSAGE_MAX];
-    PGcancel *request = PQgetCancel(link->connection);
-    if (request) {
-        (void)PQcancel(request, message, sizeof(message));
-        PQfreeCancel(request);
-    }
-}
-
 void
 shoal_pg_link_destroy(shoal_pg_link_t **link)
 {
@@ -202,7 +190,7 @@ shoal_pg_link_destroy(shoal_pg_link_t **link)
     PQclear(self->row);
     if (self->connection) {
         if (!self->is_broken && self->syncs > 0) {
-            cancel(self);
+            shoal_pg_cancel(self->connection, SHOAL_PG_CANCEL_MS); // it shall not work for nobody
         }
         PQfinish(self->connection);
     }
@@ -384,7 +372,7 @@ shoal_pg_link_drain(shoal_pg_link_t *link, bool is_cancelling, shoal_status_t *s
         return shoal_fail(status, SHOAL_UNAVAILABLE, "the connection broke");
     }
     if (is_cancelling && link->syncs > 0) {
-        cancel(link);
+        shoal_pg_cancel(link->connection, SHOAL_PG_CANCEL_MS);
     }
     while (link->syncs > 0) {
         if (!wait_for_result(link, status)) {
