@@ -28,10 +28,12 @@
 #include "proto/record/cursor.h"
 #include "proto/wire/endpoint.h"
 
-#define READY_MS   10000
-#define POLL_MS    20
-#define SLOTS_MAX  1024
-#define LOCK_TRIES 50 // 10 ms apart
+#define READY_MS    10000
+#define POLL_MS     20
+#define DRAIN_S     30
+#define DRAIN_S_MAX 86400
+#define SLOTS_MAX   1024
+#define LOCK_TRIES  50 // 10 ms apart
 
 typedef struct background {
     char state[SHOAL_STATE_PATH_MAX];
@@ -454,12 +456,16 @@ start_worker(const shoal_arguments_t *arguments, background_t *it, shoal_status_
     char id[SHOAL_RANDOM_ID_SIZE];
     char name[128];
     char slots[16];
+    char drain[16];
     uint64_t slot_count = 0;
+    uint64_t drain_seconds = 0;
     shoal_join_t join;
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     if (!join_file(arguments, &file, &address, status) ||
         !shoal_arguments_count(arguments, "slots", 1, SLOTS_MAX, cpus > 0 ? (uint64_t)cpus : 1,
                                &slot_count, status) ||
+        !shoal_arguments_count(arguments, "drain-seconds", 0, DRAIN_S_MAX, DRAIN_S, &drain_seconds,
+                               status) ||
         (file && !shoal_join_read(file, &join, status))) {
         return false;
     }
@@ -477,10 +483,13 @@ start_worker(const shoal_arguments_t *arguments, background_t *it, shoal_status_
     (void)snprintf(it->name, sizeof(it->name), "worker-%.8s", id);
     (void)snprintf(name, sizeof(name), "%s %s", host, it->name);
     (void)snprintf(slots, sizeof(slots), "%llu", (unsigned long long)slot_count);
+    (void)snprintf(drain, sizeof(drain), "%llu", (unsigned long long)drain_seconds);
     const char *const words[] = {"--connect",
                                  endpoint,
                                  "--slots",
                                  slots,
+                                 "--drain-seconds",
+                                 drain,
                                  "--name",
                                  name,
                                  "--log-level",

@@ -101,6 +101,7 @@ static const shoal_argument_t start_arguments[] = {
     {0, "address", "ENDPOINT", "start a worker for the head at this endpoint"},
     ARGUMENT_JOIN,
     {0, "slots", "N", "calls that the worker runs at once; default: one a processor"},
+    {0, "drain-seconds", "N", "how long its running calls may go on when it is to end; default 30"},
     ARGUMENT_STATE,
     ARGUMENT_LEVEL,
     ARGUMENT_END,

@@ -17,7 +17,7 @@
 #include "client/summary.h"
 #include "proto/record/cursor.h"
 
-#define STOP_MS    10000
+#define STOP_MS    40000 // workers may let calls run on for 30 s
 #define POLL_MS    20
 #define ASK_MS     2000 // a head that does not answer is ended without having been asked
 #define JOBS_SHOWN 10

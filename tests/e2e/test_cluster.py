@@ -7,7 +7,7 @@ import signal
 import sys
 import unittest
 
-from case import EndToEnd, ROOT, processes_of, wait_until
+from case import EndToEnd, ROOT, processes_of, program, wait_until
 
 sys.path.insert(0, os.path.join(ROOT, "tests", "proto", "python"))
 
@@ -199,6 +199,61 @@ class Processes(EndToEnd):
         wait_until(lambda: children() and children() != first, 10, "a new worker")
         self.ready(head, 1)
 
+    def test_a_worker_that_is_started_in_the_place_of_another_takes_over_at_once(self):
+        head = self.head("--liveness-ms", "60000", "--heartbeat-ms", "1000")
+        first = self.worker(head.endpoint, "--slots", "1", "--id", "the-one")
+        self.ready(head, 1)
+        first.process.kill()  # the supervisor; its worker goes with it
+        first.process.wait()
+        self.worker(head.endpoint, "--slots", "1", "--id", "the-one")
+        self.ready(head, 1)
+        workers = self.workers(head.endpoint)
+        self.assertEqual([(w["id"], w["state"]) for w in workers], [("the-one", "alive")])
+
+    def as_process_1(self, endpoint):
+        """A worker that is process 1 of a namespace of its own, as in a container."""
+        import subprocess
+        unshare = ["unshare", "--pid", "--fork", "--kill-child"]
+        if os.geteuid() != 0:
+            unshare += ["--user", "--map-root-user"]
+        if subprocess.run([*unshare, "true"], capture_output=True).returncode != 0:
+            self.skipTest("no process namespaces here")
+        with open(self.path("init.log"), "ab") as log:
+            outer = subprocess.Popen([*unshare, program("shoal-worker"), "--connect", endpoint,
+                                      "--slots", "1"],
+                                     stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+        def end():
+            outer.kill()
+            outer.wait()
+        self.addCleanup(end)
+        return outer
+
+    def children(self, pid):
+        with open("/proc/%d/task/%d/children" % (pid, pid)) as file:
+            return [int(child) for child in file.read().split()]
+
+    def test_a_worker_that_is_process_1_drains_on_sigterm(self):
+        head = self.head()
+        outer = self.as_process_1(head.endpoint)
+        self.ready(head, 1)
+        supervisor = self.children(outer.pid)[0]
+        os.kill(supervisor, signal.SIGTERM)
+        self.assertEqual(outer.wait(20), 0)
+
+    def test_a_worker_that_is_process_1_starts_again_what_died_and_leaves_no_zombies(self):
+        head = self.head()
+        outer = self.as_process_1(head.endpoint)
+        self.ready(head, 1)
+        supervisor = self.children(outer.pid)[0]
+        before = self.children(supervisor)
+        os.kill(before[0], signal.SIGKILL)
+        wait_until(lambda: self.children(supervisor) not in ([], before), 10, "a new worker")
+        self.ready(head, 1)
+        self.assertEqual(len(self.children(supervisor)), 1)
+        os.kill(supervisor, signal.SIGTERM)
+        self.assertEqual(outer.wait(20), 0)
+
     def test_a_worker_waits_for_a_head_that_comes_later(self):
         os.makedirs(self.path("head"), mode=0o700)
         endpoint = "ipc://%s/head.sock" % self.path("head")
@@ -208,7 +263,6 @@ class Processes(EndToEnd):
 
     def test_wrong_usage_of_the_programs_is_exit_2_and_says_what(self):
         import subprocess
-        from case import program
         for name, arguments in (("shoal-head", []), ("shoal-head", ["--listen"]),
                                 ("shoal-head", ["--nonsense"]), ("shoal-worker", []),
                                 ("shoal-worker", ["--connect", "nowhere"]),
