@@ -375,11 +375,11 @@ a_call_that_writes_is_given_back_when_the_head_is_not_heard_for_its_lease(void)
 {
     worker_t worker;
     start(&worker, 1);
-    worker.head.lease_ms = 400;
+    worker.head.lease_ms = 1500;
     fake_head_welcome(&worker.head, "head-1", HEARTBEAT_MS, LIVENESS_MS);
     fake_head_actor(&worker.head, 1, "probe", SHOAL_SLICE_NONE);
     fake_head_call(&worker.head, 1, 1, "write", 0, SHOAL_SLICE_NONE);
-    CHECK(!fake_head_take(&worker.head, 800)); // heartbeats are answered: it goes on
+    CHECK(!fake_head_take(&worker.head, 500)); // heartbeats are answered: it goes on
     worker.head.is_mute = true;
     uint64_t mute_ms = shoal_clock_ms();
     const shoal_msg_result_t *result = expect_end(&worker, 1, SHOAL_OUTCOME_RETURNED);
@@ -512,7 +512,7 @@ a_silent_head_is_dialed_again(void)
     size_t peer_len = worker.head.peer_len;
     memcpy(peer, worker.head.peer, peer_len);
     worker.head.is_mute = true;
-    fake_head_welcome(&worker.head, "head-1", HEARTBEAT_MS, 200);
+    fake_head_welcome(&worker.head, "head-1", HEARTBEAT_MS, 1000);
     (void)fake_head_expect(&worker.head, SHOAL_MSG_HELLO);
     CHECK(worker.head.peer_len != peer_len || memcmp(worker.head.peer, peer, peer_len) != 0);
     worker.head.is_mute = false;
