@@ -2,11 +2,12 @@
 """Discovery, jobs, output and questions: docs/protocol.md sections 6.1 and 7 against the head."""
 
 import json
+import time
 import unittest
 
 import msgpack
 
-from case import WireTest, shard, spec
+from case import SLOWER, WireTest, shard, spec
 from shoal_wire import (FAILED, FATAL, FINAL_STATES, TRANSIENT, Late)
 
 
@@ -340,6 +341,50 @@ class WholeJob(WireTest):
         self.assertIn("unheard_of", event.detail["wait"])
         client.send("STOP", request=client.request(), job=job)
         self.assertEqual(client.final(job).state, "STOPPED")
+
+
+class Times(WireTest):
+    def test_a_job_that_takes_too_long_has_failed_and_says_so(self):
+        worker, client = self.worker(slots=1, window=1), self.client()
+        job = self.submitted(client, timeout_ms=400)
+        waits = client.submit(spec(timeout_ms=400, **{"class": "unheard_of"}), "waits")
+        client.watch(waits)
+        worker.start_job([shard(1)])
+        call = worker.call("map")
+        worker.expect("CANCEL", 5 * SLOWER, call=call.call, attempt=call.attempt)
+        for one in (job, waits):
+            event = client.final(one)
+            self.assertEqual(event.state, "FAILED")
+            self.assertIn("timeoutSeconds", str(event.detail["errors"]))
+
+    def test_a_shard_that_takes_too_long_is_cancelled_and_tried_again(self):
+        worker, client = self.worker(slots=1, window=1), self.client()
+        job = self.submitted(client, shard_timeout_ms=300)
+        worker.start_job([shard(1)])
+        first = worker.call("map")
+        worker.expect("CANCEL", 5 * SLOWER, call=first.call, attempt=first.attempt)
+        second = worker.call("map")
+        self.assertGreater(second.attempt, first.attempt)
+        worker.lines(first, [b'{"late":1}'])
+        worker.lines(second, [b'{"good":1}'])
+        event = worker.serve(client, job)
+        self.assertEqual((event.state, event.detail["shards"]["retried"]), ("SUCCEEDED", 1))
+        self.assertEqual(b"".join(self.output(client, job).values()), b'{"good":1}\n')
+
+    # R-6.14
+    def test_what_a_lost_worker_may_still_write_waits(self):
+        worker, client = self.worker("writer", slots=1, window=1), self.client()
+        job = self.submitted(client)
+        worker.result(worker.call("check"), detail={"collected": False, "write_ms": 1500})
+        worker.answer(worker.call("discover"), [shard(1)])
+        call = worker.call("map")
+        began = time.monotonic()
+        anew = self.worker("writer", slots=1, window=1, incarnation=2)  # its process has ended
+        again = anew.call("map", 10 * SLOWER)
+        self.assertGreater(again.attempt, call.attempt)
+        self.assertGreater(time.monotonic() - began, 1.4)
+        anew.answer(again)
+        self.assertEqual(anew.serve(client, job).state, "SUCCEEDED")
 
 
 class Jobs(WireTest):
