@@ -79,6 +79,7 @@ chaos:
 	@cmake --build --preset $(PRESET)
 	@SHOAL_BUILD=build/$(PRESET) tests/chaos/run.py \
 		$(if $(SEEDS),--seeds $(SEEDS),--for $(CHAOS_SECONDS))
+	@SHOAL_BUILD=build/$(PRESET) tests/chaos/local.py --seeds 1-40
 	@SHOAL_BUILD=build/$(PRESET) tests/chaos/hostile.py --messages 1000000 --silent 8000 --seconds 60
 
 clean:

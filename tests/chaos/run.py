@@ -363,15 +363,15 @@ def endless(seconds, first):
         first += 1
 
 
-def start(options, seed):
-    arguments = [sys.executable, os.path.abspath(__file__), "--one", str(seed),
+def start(options, seed, script):
+    arguments = [sys.executable, script, "--one", str(seed),
                  "--records", str(options.records), "--seconds", str(options.seconds)]
     arguments += ["--keep"] if options.keep else []
     arguments += ["--faults", ",".join(options.faults)] if options.faults else []
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def run_many(options, seeds):
+def run_many(options, seeds, script=os.path.abspath(__file__)):
     """Runs the seeds, a few at a time; the ones that failed."""
     running, failed, count = [], [], 0
     seeds = iter(seeds)
@@ -381,7 +381,7 @@ def run_many(options, seeds):
             seed = next(seeds, None)
             more = seed is not None
             if more:
-                running.append((seed, start(options, seed)))
+                running.append((seed, start(options, seed, script)))
         seed, process = running.pop(0) if running else (None, None)
         if process:
             out, _ = process.communicate()
