@@ -22,6 +22,7 @@ int shoal_command_job(const shoal_arguments_t *arguments);      // job.c
 int shoal_command_dlq(const shoal_arguments_t *arguments);      // dlq.c
 int shoal_command_drain(const shoal_arguments_t *arguments);    // drain.c
 int shoal_command_key(const shoal_arguments_t *arguments);      // key.c
+int shoal_command_journal(const shoal_arguments_t *arguments);  // journal.c
 
 // "shoal: TEXT" on standard error.
 void shoal_complain(const shoal_status_t *status);

@@ -159,6 +159,8 @@ static const shoal_argument_t job_arguments[] = {
     ARGUMENT_END,
 };
 
+static const shoal_argument_t journal_arguments[] = {ARGUMENT_END};
+
 static const shoal_command_t commands[] = {
     {.name = "ingest",
      .usage = "(-c FILE | ADDRESS) [OPTION]...",
@@ -267,6 +269,18 @@ static const shoal_command_t commands[] = {
      .words_min = 1,
      .words_max = 2,
      .run = shoal_command_job},
+    {.name = "journal",
+     .usage = "(check | dump) [DIR]",
+     .summary =
+         "Look into the journal of a head that does not run: whether it and the records beside "
+         "it\nare whole (exit code 1: they are not), or all of it as lines of JSON. DIR is the "
+         "state\nfolder; default: that of shoal start.",
+     .arguments = journal_arguments,
+     .examples = "  shoal journal check\n"
+                 "  shoal journal dump /var/lib/shoal | jq -c 'select(.job == 7)'\n",
+     .words_min = 1,
+     .words_max = 2,
+     .run = shoal_command_journal},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))

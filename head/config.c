@@ -51,6 +51,8 @@ static const option_t options[] = {
     {"--retain-bytes",      OPTION_NUMBER, AT(retain_bytes),       0, UINT64_MAX},
     {"--sync-delay-ms",     OPTION_NUMBER, AT(sync_delay_ms),      0, 60000},
     {"--crash-at",          OPTION_TEXT,   AT(crash_at),           0, 0},
+    {"--check-journal",     OPTION_TEXT,   AT(check_journal),      0, 0},
+    {"--dump-journal",      OPTION_TEXT,   AT(dump_journal),       0, 0},
     {"--help",              OPTION_FLAG,   AT(wants_help),         0, 0},
     {"--version",           OPTION_FLAG,   AT(wants_version),      0, 0},
 };
@@ -85,6 +87,8 @@ static const char help[] =
     "  --retain-bytes N      at most so many bytes of records of finished jobs; 0: as many as "
     "leave\n"
     "                        a quarter of --spool-limit free (0)\n"
+    "  --check-journal DIR   look into the state of a head that does not run: is it whole?\n"
+    "  --dump-journal DIR    the same, all of it as lines of JSON, but for the records\n"
     "  --version, --help\n"
     "\n"
     "example: shoal-head --listen ipc://$XDG_RUNTIME_DIR/shoal/head.sock --state "
@@ -205,7 +209,8 @@ shoal_config_parse(int argc, char **argv, shoal_config_t *ret_config, shoal_stat
             return false;
         }
     }
-    bool runs = !config.wants_help && !config.wants_version;
+    bool runs = !config.wants_help && !config.wants_version && !config.check_journal &&
+                !config.dump_journal;
     if (runs && (!config.listen || !config.state)) {
         return shoal_fail(status, SHOAL_INVALID, "%s is missing; --help shows an example",
                           config.listen ? "--state DIR" : "--listen ENDPOINT");

@@ -23,6 +23,8 @@ typedef struct shoal_config {
     bool insecure_loopback;
     bool wants_help;
     bool wants_version;
+    const char *check_journal; // a state folder to look into, in place of running a head; or NULL
+    const char *dump_journal;  // the same
     bool has_journal;
     int lifeline_fd; // -1: none
     int ready_fd;    // -1: none

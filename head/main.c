@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "head/audit.h"
 #include "head/config.h"
 #include "head/hub.h"
 #include "proto/base/alloc.h"
@@ -82,6 +83,21 @@ run(const shoal_config_t *config)
     return code;
 }
 
+static int
+audit(const shoal_config_t *config)
+{
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    bool done = config->check_journal ? shoal_audit_check(config->check_journal, stdout, &status)
+                                      : shoal_audit_dump(config->dump_journal, stdout, &status);
+    if (done && fflush(stdout) != 0) {
+        done = shoal_fail_errno(&status, errno, "could not write to standard output");
+    }
+    if (!done) {
+        (void)fprintf(stderr, "shoal-head: %s\n", status.text);
+    }
+    return done ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -98,6 +114,9 @@ main(int argc, char **argv)
     if (config.wants_version) {
         (void)puts("shoal-head " SHOAL_VERSION);
         return EXIT_SUCCESS;
+    }
+    if (config.check_journal || config.dump_journal) {
+        return audit(&config);
     }
     shoal_crash_t crash;
     if (config.crash_at) {

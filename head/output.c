@@ -162,6 +162,7 @@ shoal_outputs_new(const shoal_outputs_config_t *config, shoal_outputs_t **ret_ou
     shoal_scribe_config_t scribe = {
         .spool = {.directory = config->directory,
                   .journal = config->journal,
+                  .is_view = config->is_view,
                   .tell = config->hooks.mended,
                   .tell_ctx = config->hooks.ctx},
         .sync_delay_ms = config->sync_delay_ms,

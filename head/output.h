@@ -92,6 +92,7 @@ typedef struct shoal_outputs_config {
     uint64_t spool_bytes;  // --spool-limit; 0: the default
     shoal_output_hooks_t hooks;
     shoal_journal_t *journal; // borrowed until the end, not to be used after the first run; or NULL
+    bool is_view;             // nothing is written or mended: see spool.h
     uint64_t sync_delay_ms;   // for tests, as are all of these: see scribe.h
     shoal_crash_t *crash;
     shoal_vault_t *vault; // borrowed as the journal is
