@@ -323,6 +323,10 @@ shoal_hub_run(shoal_hub_t *hub, shoal_status_t *status)
         events_send(hub);
         shoal_hub_settle_failing(hub);
         shoal_hub_bury(hub);
+        if (shoal_outputs_lost(hub->outputs)) {
+            *status = *shoal_outputs_lost(hub->outputs);
+            return false;
+        }
         if (hub->is_broken) {
             return shoal_fail(status, SHOAL_INTERNAL, "cannot send: %s", zmq_strerror(errno));
         }

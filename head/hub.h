@@ -30,7 +30,8 @@ SHOAL_MUST_CHECK bool shoal_hub_new(const shoal_config_t *config, shoal_log_t *l
                                     shoal_hub_t **ret_hub, shoal_status_t *status);
 void shoal_hub_destroy(shoal_hub_t **hub);
 
-// Turns until SIGTERM, SIGINT or the end of the lifeline (true), or until the socket breaks.
+// Turns until SIGTERM, SIGINT or the end of the lifeline (true), or until the socket or the
+// disk breaks.
 SHOAL_MUST_CHECK bool shoal_hub_run(shoal_hub_t *hub, shoal_status_t *status);
 
 // ---- for requests.c

@@ -133,6 +133,10 @@ take_report(shoal_outputs_t *outputs, shoal_scribe_report_t *report)
         gates_pass(outputs);
         outputs->hooks.durable(outputs->hooks.ctx, report->durable_lsn);
     }
+    if (report->is_lost && !outputs->lost) {
+        outputs->lost = shoal_alloc(sizeof(*outputs->lost));
+        *outputs->lost = report->trouble;
+    }
     bool is_stalled = report->stalled > 0;
     if (is_stalled != outputs->is_stalled) {
         outputs->is_stalled = is_stalled;
@@ -203,6 +207,7 @@ shoal_outputs_destroy(shoal_outputs_t **outputs)
     for (shoal_errand_t *errand; (errand = shoal_errands_take(&it->todo)) != NULL;) {
         drop_errand(it, errand);
     }
+    free(it->lost);
     free(it);
     *outputs = NULL;
 }
@@ -258,6 +263,12 @@ shoal_outputs_info(const shoal_outputs_t *outputs)
                                   outputs->unwritten,    outputs->is_stalled,
                                   outputs->durable_lsn,  shoal_outputs_used(outputs),
                                   outputs->spool_limit};
+}
+
+const shoal_status_t *
+shoal_outputs_lost(const shoal_outputs_t *outputs)
+{
+    return outputs->lost;
 }
 
 void

@@ -115,6 +115,9 @@ int shoal_outputs_fd(const shoal_outputs_t *outputs);
 // which a function below was called. Returns when to call it again at the latest.
 uint64_t shoal_outputs_run(shoal_outputs_t *outputs, uint64_t now_ms);
 
+// Why nothing can become durable any more: the disk has lost what it was given. NULL: all is well.
+const shoal_status_t *shoal_outputs_lost(const shoal_outputs_t *outputs);
+
 // Hands a note to the scribe with the turn's other work, after all batches that came so far. The
 // hook `noted` gets it back.
 void shoal_outputs_note(shoal_outputs_t *outputs, shoal_journal_note_t *note);

@@ -165,6 +165,7 @@ struct shoal_outputs {
     uint64_t durable_lsn;
     bool has_journal;
     bool is_stalled;
+    shoal_status_t *lost; // why the disk cannot be trusted any more; NULL: it can
     size_t draft_count;
     shoal_draft_t *elder; // may use the reserve
     shoal_drafts_t waiting;

@@ -14,8 +14,8 @@
 #include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "head/group.h"
 #include "proto/base/alloc.h"
 #include "proto/base/queue.h"
 #include "proto/record/writer.h"
@@ -27,15 +27,13 @@ struct shoal_scribe {
     // The thread's own:
     shoal_spool_t *spool;
     shoal_journal_t *journal; // NULL: none
-    uint64_t sync_delay_ms;
-    shoal_vault_t *vault;
     shoal_crash_t *crash;
+    shoal_group_t group;     // where groups go
     shoal_errands_t notes;   // of this group, not committed yet
     shoal_errands_t done;    // to be reported
     shoal_errands_t stalled; // appends and notes that wait for room
     uint64_t stalled_count;
     uint64_t durable_lsn;
-    shoal_buffer_t entries; // scratch: entries that share a row
     shoal_status_t trouble;
     bool has_changed; // the trouble or the LSN has changed since the last report
     bool has_room;    // something was removed since the stalled ones were tried
@@ -64,12 +62,6 @@ shoal_errands_take(shoal_errands_t *errands)
     return errand;
 }
 
-static const shoal_journal_note_t *
-note_of(const shoal_errand_t *errand)
-{
-    return (const shoal_journal_note_t *)errand;
-}
-
 static shoal_letters_query_t *
 letters_of(shoal_errand_t *errand)
 {
@@ -89,7 +81,8 @@ report(shoal_scribe_t *scribe)
     message->spool_bytes = shoal_spool_bytes(scribe->spool);
     message->durable_lsn = scribe->durable_lsn;
     message->stalled = scribe->stalled_count;
-    if (scribe->stalled_count > 0) {
+    message->is_lost = scribe->is_lost;
+    if (scribe->stalled_count > 0 || scribe->is_lost) {
         message->trouble = scribe->trouble;
     }
     shoal_crash_here(scribe->crash, SHOAL_CRASH_REPORT_BEFORE);
@@ -183,8 +176,8 @@ drop_stalled(shoal_scribe_t *scribe, uint64_t job)
     scribe->stalled = (shoal_errands_t){NULL, NULL};
     scribe->stalled_count = 0;
     for (shoal_errand_t *other; (other = shoal_errands_take(&stalled)) != NULL;) {
-        bool is_mark =
-            other->kind == SHOAL_ERRAND_NOTE && note_of(other)->kind == SHOAL_JOURNAL_NOTE_MARK;
+        bool is_mark = other->kind == SHOAL_ERRAND_NOTE &&
+                       shoal_note_of(other)->kind == SHOAL_JOURNAL_NOTE_MARK;
         if (other->job == job && !is_mark) {
             shoal_errands_add(&scribe->done, other);
         } else {
@@ -236,126 +229,15 @@ do_letters(shoal_scribe_t *scribe, shoal_errands_t *work)
 
 // ---- notes
 
-// The entries of the notes at the head of `notes` that are of one job share a row. Takes them.
+// Syncs what was appended; after a failure nothing is written any more.
 static bool
-write_entries(shoal_scribe_t *scribe, const shoal_errand_t **notes)
+make_last(shoal_scribe_t *scribe)
 {
-    const shoal_errand_t *first = *notes;
-    const shoal_errand_t *it = first;
-    shoal_slice_t bytes = note_of(first)->bytes;
-    shoal_buffer_clear(&scribe->entries);
-    while (it && it->job == first->job && note_of(it)->kind == SHOAL_JOURNAL_NOTE_ENTRIES) {
-        shoal_slice_t more = note_of(it)->bytes;
-        if (it != first) {
-            if (scribe->entries.len == 0) {
-                shoal_buffer_append(&scribe->entries, bytes.ptr, bytes.len);
-            }
-            if (scribe->entries.len + more.len > SHOAL_JOURNAL_ROW_MAX) {
-                break;
-            }
-            shoal_buffer_append(&scribe->entries, more.ptr, more.len);
-        }
-        it = it->next;
-    }
-    if (scribe->entries.len > 0) {
-        bytes = shoal_buffer_slice(&scribe->entries);
-    }
-    *notes = it;
-    return shoal_journal_entries(scribe->journal, first->job, bytes, &scribe->trouble);
-}
-
-// Writes the note and moves *at behind it, or behind all that went with it.
-static bool
-write_note(shoal_scribe_t *scribe, const shoal_errand_t **at)
-{
-    const shoal_journal_note_t *note = note_of(*at);
-    uint64_t job = note->errand.job;
-    shoal_status_t *status = &scribe->trouble;
-    if (note->kind == SHOAL_JOURNAL_NOTE_ENTRIES) {
-        return write_entries(scribe, at);
-    }
-    *at = note->errand.next;
-    switch (note->kind) {
-    case SHOAL_JOURNAL_NOTE_JOB_OPEN:
-        return shoal_journal_job_open(scribe->journal, &note->row, status);
-    case SHOAL_JOURNAL_NOTE_JOB_END:
-        return shoal_journal_job_end(scribe->journal, &note->row, status);
-    case SHOAL_JOURNAL_NOTE_JOB_FORGET:
-        return shoal_journal_job_forget(scribe->journal, job, status);
-    case SHOAL_JOURNAL_NOTE_LETTER:
-        return shoal_journal_letter(scribe->journal, job, note->first, note->bytes, status);
-    case SHOAL_JOURNAL_NOTE_LETTERS_DROP:
-        return shoal_journal_letters_drop(scribe->journal, job, note->first, note->last, status);
-    case SHOAL_JOURNAL_NOTE_ENTRIES:
-    case SHOAL_JOURNAL_NOTE_MARK:
-    case SHOAL_JOURNAL_NOTE_SEAL:
-    default: return true;
-    }
-}
-
-static void
-delay(const shoal_scribe_t *scribe)
-{
-    uint64_t ms = scribe->sync_delay_ms;
-    struct timespec time = {(time_t)(ms / 1000), (long)(ms % 1000 * 1000000)};
-    if (ms > 0) {
-        (void)nanosleep(&time, NULL);
-    }
-}
-
-// Makes what was appended last. A failure is for good: the disk may have dropped what it was given.
-static bool
-sync_spool(shoal_scribe_t *scribe)
-{
-    if (shoal_spool_unsynced(scribe->spool) == 0) {
-        return true;
-    }
-    delay(scribe);
-    if (!shoal_spool_sync(scribe->spool, &scribe->trouble)) {
+    if (!shoal_group_sync(&scribe->group, &scribe->trouble)) {
         scribe->is_lost = true;
-        return shoal_fail_while(&scribe->trouble, "start the head again, what it wrote last may be "
-                                                  "lost");
+        scribe->has_changed = true;
     }
-    shoal_crash_here(scribe->crash, SHOAL_CRASH_SEGMENT_SYNCED);
-    return true;
-}
-
-// Secrets are in the vault before the journal knows their job; what is sealed twice is the same.
-static bool
-seal(shoal_scribe_t *scribe, const shoal_errands_t *notes)
-{
-    for (const shoal_errand_t *it = notes->first; it && scribe->vault; it = it->next) {
-        const shoal_journal_note_t *note = note_of(it);
-        if (note->kind == SHOAL_JOURNAL_NOTE_SEAL &&
-            !shoal_vault_put(scribe->vault, it->job, note->bytes, &scribe->trouble)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-// One transaction for the notes, and for how long the segments are.
-static bool
-transact(shoal_scribe_t *scribe, const shoal_errands_t *notes)
-{
-    shoal_journal_t *journal = scribe->journal;
-    bool done = seal(scribe, notes) && shoal_journal_begin(journal, &scribe->trouble);
-    shoal_crash_here(scribe->crash, SHOAL_CRASH_COMMIT_BEGUN);
-    // Before the notes: one of them may forget the job.
-    done = done && shoal_spool_record(scribe->spool, &scribe->trouble);
-    for (const shoal_errand_t *at = notes->first; done && at;) {
-        done = write_note(scribe, &at);
-    }
-    shoal_crash_here(scribe->crash, SHOAL_CRASH_COMMIT_BEFORE);
-    delay(scribe);
-    done = done && shoal_journal_commit(journal, &scribe->trouble);
-    if (!done) {
-        shoal_journal_rollback(journal);
-        return false;
-    }
-    shoal_crash_here(scribe->crash, SHOAL_CRASH_COMMIT_AFTER);
-    shoal_spool_recorded(scribe->spool);
-    return true;
+    return !scribe->is_lost;
 }
 
 static void
@@ -363,8 +245,8 @@ forget_files(shoal_scribe_t *scribe, uint64_t job)
 {
     shoal_crash_here(scribe->crash, SHOAL_CRASH_FORGET_BEFORE);
     shoal_spool_forget(scribe->spool, job);
-    if (scribe->vault) {
-        shoal_vault_drop(scribe->vault, job);
+    if (scribe->group.vault) {
+        shoal_vault_drop(scribe->group.vault, job);
     }
     shoal_crash_here(scribe->crash, SHOAL_CRASH_FORGET_AFTER);
     drop_stalled(scribe, job);
@@ -375,7 +257,7 @@ static void
 finish_notes(shoal_scribe_t *scribe, shoal_errands_t *notes)
 {
     for (shoal_errand_t *errand; (errand = shoal_errands_take(notes)) != NULL;) {
-        const shoal_journal_note_t *note = note_of(errand);
+        const shoal_journal_note_t *note = shoal_note_of(errand);
         if (note->kind == SHOAL_JOURNAL_NOTE_JOB_FORGET) {
             forget_files(scribe, errand->job);
         } else if (note->kind == SHOAL_JOURNAL_NOTE_MARK) {
@@ -391,7 +273,7 @@ static bool
 has_work(const shoal_errands_t *notes)
 {
     const shoal_errand_t *it = notes->first;
-    while (it && note_of(it)->kind == SHOAL_JOURNAL_NOTE_MARK) {
+    while (it && shoal_note_of(it)->kind == SHOAL_JOURNAL_NOTE_MARK) {
         it = it->next;
     }
     return it;
@@ -421,7 +303,8 @@ commit(shoal_scribe_t *scribe)
     bool has_notes = has_work(&scribe->notes);
     bool done = !scribe->is_lost;
     if (done && scribe->journal && (has_notes || is_due)) {
-        done = sync_spool(scribe) && (!has_notes || transact(scribe, &scribe->notes));
+        done = make_last(scribe) &&
+               (!has_notes || shoal_group_commit(&scribe->group, &scribe->notes, &scribe->trouble));
     }
     if (done) {
         finish_notes(scribe, &scribe->notes);
@@ -437,7 +320,8 @@ forget_ahead(shoal_scribe_t *scribe, shoal_errand_t *errand)
     shoal_errands_t alone = {NULL, NULL};
     commit(scribe); // what came before it and was not stalled
     shoal_errands_add(&alone, errand);
-    if (scribe->is_lost || !sync_spool(scribe) || !transact(scribe, &alone)) {
+    if (scribe->is_lost || !make_last(scribe) ||
+        !shoal_group_commit(&scribe->group, &alone, &scribe->trouble)) {
         return false;
     }
     finish_notes(scribe, &alone);
@@ -451,7 +335,7 @@ do_note(shoal_scribe_t *scribe, shoal_errands_t *work)
     bool is_stalled = scribe->stalled.first || scribe->is_lost;
     if (!is_stalled) {
         shoal_errands_add(&scribe->notes, errand);
-    } else if (note_of(errand)->kind != SHOAL_JOURNAL_NOTE_JOB_FORGET ||
+    } else if (shoal_note_of(errand)->kind != SHOAL_JOURNAL_NOTE_JOB_FORGET ||
                !forget_ahead(scribe, errand)) {
         stall(scribe, errand);
     }
@@ -531,7 +415,7 @@ static void
 scribe_free(shoal_scribe_t *scribe)
 {
     shoal_spool_close(&scribe->spool);
-    shoal_buffer_fini(&scribe->entries);
+    shoal_group_fini(&scribe->group);
     shoal_queue_destroy(&scribe->lists);
     shoal_queue_destroy(&scribe->reports);
     free(scribe);
@@ -543,12 +427,15 @@ shoal_scribe_start(const shoal_scribe_config_t *config, shoal_scribe_t **ret_scr
 {
     shoal_scribe_t *scribe = shoal_alloc(sizeof(*scribe));
     scribe->journal = config->spool.journal;
-    scribe->sync_delay_ms = config->sync_delay_ms;
     scribe->crash = config->crash;
-    scribe->vault = config->vault;
     bool done = shoal_spool_open(&config->spool, &scribe->spool, status) &&
                 shoal_queue_new(SHOAL_SCRIBE_LISTS_MAX, NULL, &scribe->lists, status) &&
                 shoal_queue_new(SHOAL_SCRIBE_LISTS_MAX, NULL, &scribe->reports, status);
+    scribe->group = (shoal_group_t){.spool = scribe->spool,
+                                    .journal = scribe->journal,
+                                    .vault = config->vault,
+                                    .crash = scribe->crash,
+                                    .sync_delay_ms = config->sync_delay_ms};
     if (done) {
         int error = pthread_create(&scribe->thread, NULL, run, scribe);
         done = error == 0 || shoal_fail_errno(status, error, "could not start the scribe's thread");

@@ -15,8 +15,8 @@
 // What finds the disk full is kept by the scribe, with all that comes after it, and tried again, in
 // order, whenever something was removed and every half second; it comes back once it is written, or
 // once its job is forgotten. Reads, removals and the forgetting of jobs go on meanwhile. A disk that
-// fails to sync is another matter: nobody can say what is on it, so everything stalls until the head
-// is started again. Errands come back in order, but for notes, which may be behind appends.
+// fails to sync is another matter: nobody can say what is on it, so everything stalls for good, and the
+// head has to end; a new start finds out. Errands come back in order, but for notes, which may be behind appends.
 //
 // Threads: the scribe's own, and the hub's, which calls all functions below.  Logging: none.
 
@@ -103,7 +103,8 @@ typedef struct shoal_scribe_report {
     uint64_t spool_bytes;    // on the disk when it was written
     uint64_t durable_lsn;    // of the last mark that is durable
     uint64_t stalled;        // appends and notes that wait for room
-    shoal_status_t trouble;  // code SHOAL_OK unless stalled > 0: what the disk says
+    bool is_lost;            // a sync has failed: nothing is written any more, the head must end
+    shoal_status_t trouble;  // code SHOAL_OK unless stalled > 0 or is_lost: what the disk says
 } shoal_scribe_report_t;
 
 typedef struct shoal_scribe shoal_scribe_t;

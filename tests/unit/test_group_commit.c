@@ -16,6 +16,21 @@
 #define DEADLINE_MS 10000
 #define HEADER      SHOAL_SPOOL_HEADER_BYTES
 
+static atomic_bool sync_fails; // of the spool; SQLite has its own
+
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+
+int
+__wrap_fdatasync(int fd)
+{
+    if (atomic_load(&sync_fails)) {
+        errno = EIO;
+        return -1;
+    }
+    return __real_fdatasync(fd);
+}
+
 typedef struct {
     folder_t folder;
     shoal_journal_t *journal;
@@ -25,6 +40,7 @@ typedef struct {
     size_t back_count;
     uint64_t stalled;
     uint64_t durable_lsn;
+    bool is_lost;
     shoal_status_t trouble;
     shoal_status_t status;
 } bed_t;
@@ -93,6 +109,7 @@ take_reports(bed_t *bed)
         bed->durable_lsn = report->durable_lsn;
         bed->stalled = report->stalled;
         bed->trouble = report->trouble;
+        bed->is_lost = report->is_lost;
         free(report);
     }
 }
@@ -234,6 +251,17 @@ a_turns_notes_are_durable_together_and_the_mark_says_so(void)
     wait_for(&bed, 9, 0);
     CHECK(stop(&bed) == 0);
     check_holds(&bed, "1! ab d 2. "); // those in a row share one
+    shoal_journal_close(&bed.journal);
+    bed.durable_lsn = 0;
+    start(&bed, NULL);
+    for (uint64_t lsn = 1; lsn <= 3; lsn++) { // marks do not keep them apart
+        entries(&bed, 1, "e");
+        mark(&bed, lsn);
+    }
+    send_list(&bed);
+    wait_for(&bed, 6, 0);
+    CHECK(stop(&bed) == 0);
+    check_holds(&bed, "1! ab d eee 2. ");
     (void)teardown(&bed);
 }
 
@@ -370,6 +398,38 @@ a_journal_that_has_no_room_is_tried_again(void)
     CHECK(bed.durable_lsn == 2);
     CHECK(stop(&bed) == 0);
     CHECK_OK(shoal_journal_check(bed.journal, &bed.status), bed.status);
+    (void)teardown(&bed);
+}
+
+static void
+a_disk_that_does_not_sync_is_not_trusted_again(void)
+{
+    bed_t bed;
+    setup(&bed);
+    open_job(&bed, 1);
+    mark(&bed, 1);
+    send_list(&bed);
+    wait_for(&bed, 2, 0);
+    atomic_store(&sync_fails, true);
+    (void)append(&bed, 1, 10, "batch");
+    entries(&bed, 1, "x");
+    mark(&bed, 2);
+    send_list(&bed);
+    wait_for(&bed, 3, 2);
+    CHECK(bed.is_lost && bed.durable_lsn == 1 && bed.trouble.code == SHOAL_IO);
+    CHECK_SAYS(bed.trouble.text, "only a new start finds out");
+    CHECK_SAYS(bed.trouble.text, "spool-1-1.seg");
+    atomic_store(&sync_fails, false); // the next sync would succeed, and would mean nothing
+    entries(&bed, 1, "y");
+    mark(&bed, 3);
+    send_list(&bed);
+    CHECK(stop(&bed) == 4);
+    CHECK(bed.durable_lsn == 1);
+    check_holds(&bed, "1! ");
+    shoal_journal_close(&bed.journal);
+    bed.durable_lsn = 0;
+    start(&bed, NULL);
+    CHECK(shoal_spool_bytes(shoal_scribe_spool(bed.scribe)) == 0);
     (void)teardown(&bed);
 }
 
@@ -575,6 +635,7 @@ TEST_MAIN(TEST(a_turns_notes_are_durable_together_and_the_mark_says_so),
           TEST(notes_wait_behind_an_append_that_has_no_room),
           TEST(a_job_is_forgotten_though_the_disk_is_full),
           TEST(a_journal_that_has_no_room_is_tried_again),
+          TEST(a_disk_that_does_not_sync_is_not_trusted_again),
           TEST(letters_are_written_read_and_dropped),
           TEST(what_it_was_given_is_durable_when_it_stops),
           TEST(whenever_it_is_killed_the_journal_and_the_spool_agree),
