@@ -23,7 +23,8 @@
 #include "proto/base/alloc.h"
 #include "proto/base/clock.h"
 
-#define APPLICATION 0x53686f6c // "Shol", in the file's header
+#define NEW_NAME    SHOAL_JOURNAL_NAME ".new" // while it is being made
+#define APPLICATION 0x53686f6c                // "Shol", in the file's header
 
 // What brings a schema to the next version; index 0 makes version 1. Never change one that is out.
 static const char *const migrations[] = {
@@ -255,67 +256,65 @@ read_head(shoal_journal_t *journal, shoal_status_t *status)
                               take_head, journal, status);
 }
 
+// In its first life.
 static bool
 make_head(shoal_journal_t *journal, shoal_status_t *status)
 {
     char id[SHOAL_HEAD_ID_SIZE + 1];
     char sql[128];
     id_make(id);
-    (void)snprintf(sql, sizeof(sql), "INSERT INTO head(id, life) VALUES('%s', 0)", id);
-    return execute(journal, sql, status) && read_head(journal, status);
+    (void)snprintf(sql, sizeof(sql), "INSERT INTO head(id, life) VALUES('%s', 1)", id);
+    return execute(journal, sql, status);
 }
 
-// Says who it is, and counts the life.
+// Says who it is, and counts the life, unless it is the first one.
 static bool
-settle_head(shoal_journal_t *journal, shoal_status_t *status)
+settle_head(shoal_journal_t *journal, bool is_older, shoal_status_t *status)
 {
-    return read_head(journal, status) && (journal->head_id[0] || make_head(journal, status)) &&
-           shoal_journal_run(journal, shoal_journal_prepare(journal, SHOAL_STATEMENT_LIFE),
-                             "write to", status) &&
-           read_head(journal, status);
+    return (!is_older ||
+            shoal_journal_run(journal, shoal_journal_prepare(journal, SHOAL_STATEMENT_LIFE),
+                              "write to", status)) &&
+           read_head(journal, status) &&
+           (journal->head_id[0] || (make_head(journal, status) && read_head(journal, status)));
 }
 
 static char *
-path_of(const char *directory)
+path_of(const char *directory, const char *name)
 {
-    size_t size = strlen(directory) + sizeof("/" SHOAL_JOURNAL_NAME);
+    size_t size = strlen(directory) + 1 + strlen(name) + 1;
     char *path = shoal_alloc(size);
-    (void)snprintf(path, size, "%s/%s", directory, SHOAL_JOURNAL_NAME);
+    (void)snprintf(path, size, "%s/%s", directory, name);
     return path;
 }
 
 static bool
-open_database(shoal_journal_t *journal, bool is_view, shoal_status_t *status)
+open_database(shoal_journal_t *journal, const char *path, bool is_view, shoal_status_t *status)
 {
-    char *path = path_of(journal->directory);
-    // Made here, so that only its owner can read it; SQLite gives its log the same mode.
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | (is_view ? 0 : O_CREAT), 0600);
-    bool done =
-        fd >= 0 || shoal_fail_errno(status, errno, "could not open the journal \"%s\"", path);
-    if (fd >= 0) {
-        (void)close(fd);
-    }
     int flags = (is_view ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE) | SQLITE_OPEN_NOMUTEX;
-    done = done &&
-           (sqlite3_open_v2(path, &journal->db, flags, is_view ? "unix-none" : NULL) == SQLITE_OK ||
-            shoal_journal_fail(journal, "open", status));
-    free(path);
-    return done && execute(journal,
-                           "PRAGMA locking_mode = EXCLUSIVE; PRAGMA trusted_schema = OFF;"
-                           "PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;",
-                           status);
+    return (sqlite3_open_v2(path, &journal->db, flags, is_view ? "unix-none" : NULL) == SQLITE_OK ||
+            shoal_journal_fail(journal, "open", status)) &&
+           execute(journal,
+                   "PRAGMA locking_mode = EXCLUSIVE; PRAGMA trusted_schema = OFF;"
+                   "PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;",
+                   status);
+}
+
+static void
+close_database(shoal_journal_t *journal)
+{
+    for (size_t i = 0; i < SHOAL_STATEMENT_COUNT; i++) {
+        (void)sqlite3_finalize(journal->statements[i]);
+        journal->statements[i] = NULL;
+    }
+    (void)sqlite3_close(journal->db);
+    journal->db = NULL;
 }
 
 static bool
-open_for_writing(shoal_journal_t *journal, shoal_status_t *status)
+migrate_all(shoal_journal_t *journal, shoal_status_t *status)
 {
     int version = 0;
-    // The log is checkpointed at 16 MiB: each checkpoint syncs the database too.
-    if (!open_database(journal, /*is_view=*/false, status) ||
-        !execute(journal,
-                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-                 "PRAGMA wal_autocheckpoint = 4096;",
-                 status) ||
+    if (!execute(journal, "PRAGMA journal_mode = WAL;", status) ||
         !ask_version(journal, &version, status)) {
         return false;
     }
@@ -324,15 +323,124 @@ open_for_writing(shoal_journal_t *journal, shoal_status_t *status)
             return false;
         }
     }
-    return settle_head(journal, status);
+    return true;
+}
+
+// Fills the file, which is there and empty, without a sync for each step.
+static bool
+fill_new(shoal_journal_t *journal, const char *path, shoal_status_t *status)
+{
+    bool done = open_database(journal, path, /*is_view=*/false, status) &&
+                execute(journal, "PRAGMA synchronous = OFF;", status) &&
+                migrate_all(journal, status) && make_head(journal, status);
+    close_database(journal);
+    return done;
+}
+
+// Syncs the new database and gives it its name, so that it is there whole or not at all.
+static bool
+name_new(const char *directory, int fd, const char *from, const char *to, shoal_status_t *status)
+{
+    int directory_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool done =
+        fsync(fd) == 0 && rename(from, to) == 0 && directory_fd >= 0 && fsync(directory_fd) == 0;
+    if (!done) {
+        (void)shoal_fail_errno(status, errno, "could not make the journal \"%s\"", to);
+    }
+    if (directory_fd >= 0) {
+        (void)close(directory_fd);
+    }
+    return done;
+}
+
+// What an earlier attempt may have left, and SQLite beside it.
+static void
+remove_new(const char *directory)
+{
+    static const char *const names[] = {NEW_NAME, NEW_NAME "-wal", NEW_NAME "-journal"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        char *path = path_of(directory, names[i]);
+        (void)unlink(path);
+        free(path);
+    }
+}
+
+static bool
+make_new(shoal_journal_t *journal, const char *path, shoal_status_t *status)
+{
+    remove_new(journal->directory);
+    char *new_path = path_of(journal->directory, NEW_NAME);
+    // Made here, so that only its owner can read it; SQLite gives its log the same mode.
+    int fd = open(new_path, O_RDWR | O_CLOEXEC | O_CREAT | O_EXCL, 0600);
+    bool done = fd >= 0 || shoal_fail_errno(status, errno, "could not make \"%s\"", new_path);
+    done = done && fill_new(journal, new_path, status) &&
+           name_new(journal->directory, fd, new_path, path, status);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    if (!done) {
+        remove_new(journal->directory);
+    }
+    free(new_path);
+    return done;
+}
+
+// Whether the journal's file is there and can be read, as a file.
+static bool
+look_for(const char *path, bool *ret_is_there, shoal_status_t *status)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    *ret_is_there = fd >= 0;
+    if (fd < 0) {
+        return errno == ENOENT ||
+               shoal_fail_errno(status, errno, "could not open the journal \"%s\"", path);
+    }
+    (void)close(fd);
+    return true;
+}
+
+static bool
+open_path(shoal_journal_t *journal, const char *path, shoal_status_t *status)
+{
+    bool is_there = false;
+    // The log is checkpointed at 16 MiB: each checkpoint syncs the database too.
+    return look_for(path, &is_there, status) && (is_there || make_new(journal, path, status)) &&
+           open_database(journal, path, /*is_view=*/false, status) &&
+           execute(journal, "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4096;",
+                   status) &&
+           migrate_all(journal, status) && settle_head(journal, is_there, status);
+}
+
+static bool
+view_path(shoal_journal_t *journal, const char *path, shoal_status_t *status)
+{
+    bool is_there = false;
+    if (!look_for(path, &is_there, status)) {
+        return false;
+    }
+    if (!is_there) {
+        return shoal_fail(status, SHOAL_NOT_FOUND, "there is no journal \"%s\"", path);
+    }
+    return open_database(journal, path, /*is_view=*/true, status);
+}
+
+static bool
+open_for_writing(shoal_journal_t *journal, shoal_status_t *status)
+{
+    char *path = path_of(journal->directory, SHOAL_JOURNAL_NAME);
+    bool done = open_path(journal, path, status);
+    free(path);
+    return done;
 }
 
 static bool
 open_for_viewing(shoal_journal_t *journal, shoal_status_t *status)
 {
     int version = 0;
-    if (!open_database(journal, /*is_view=*/true, status) ||
-        !ask_version(journal, &version, status)) {
+    char *path = path_of(journal->directory, SHOAL_JOURNAL_NAME);
+    bool done = view_path(journal, path, status) && ask_version(journal, &version, status);
+    free(path);
+    if (!done) {
         return false;
     }
     if (version < VERSION) {
@@ -379,10 +487,7 @@ shoal_journal_close(shoal_journal_t **journal)
         return;
     }
     shoal_journal_t *it = *journal;
-    for (size_t i = 0; i < SHOAL_STATEMENT_COUNT; i++) {
-        (void)sqlite3_finalize(it->statements[i]);
-    }
-    (void)sqlite3_close(it->db);
+    close_database(it);
     shoal_lock_release(&it->lock);
     free(it->directory);
     free(it);
@@ -392,7 +497,7 @@ shoal_journal_close(shoal_journal_t **journal)
 bool
 shoal_journal_exists(const char *directory)
 {
-    char *path = path_of(directory);
+    char *path = path_of(directory, SHOAL_JOURNAL_NAME);
     bool exists = access(path, F_OK) == 0;
     free(path);
     return exists;

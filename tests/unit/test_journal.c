@@ -397,6 +397,24 @@ a_newer_schema_and_other_files_are_refused(void)
 }
 
 static void
+what_was_begun_when_the_first_start_was_killed_is_no_harm(void)
+{
+    bed_t bed = {.folder = folder_new(), .status = SHOAL_STATUS_INIT};
+    static const char *const names[] = {"journal.db.new", "journal.db.new-wal"};
+    for (size_t i = 0; i < 2; i++) {
+        char *path = folder_file(&bed.folder, names[i]);
+        int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+        CHECK(fd >= 0 && write(fd, "half of it", 10) == 10);
+        (void)close(fd);
+        free(path);
+    }
+    CHECK_OK(shoal_journal_open(bed.folder.path, &bed.journal, &bed.status), bed.status);
+    CHECK(shoal_journal_life(bed.journal) == 1);
+    CHECK(folder_count(&bed.folder) == 3); // database, log, lock
+    teardown(&bed);
+}
+
+static void
 only_its_owner_can_read_it(void)
 {
     bed_t bed;
@@ -457,5 +475,7 @@ TEST_MAIN(TEST(what_was_committed_is_there_after_a_restart), TEST(what_was_not_c
           TEST(the_heads_id_stays_and_lives_are_counted),
           TEST(a_second_head_is_refused_and_told_of_the_first),
           TEST(what_a_killed_head_committed_is_there), TEST(an_older_schema_is_brought_up_to_date),
-          TEST(a_newer_schema_and_other_files_are_refused), TEST(only_its_owner_can_read_it),
-          TEST(rows_without_a_job_are_found), TEST(a_damaged_file_is_found))
+          TEST(a_newer_schema_and_other_files_are_refused),
+          TEST(what_was_begun_when_the_first_start_was_killed_is_no_harm),
+          TEST(only_its_owner_can_read_it), TEST(rows_without_a_job_are_found),
+          TEST(a_damaged_file_is_found))
