@@ -56,9 +56,10 @@ def processes_of(folder):
 
 
 class Head:
-    """A shoal-head on ipc in `folder`; it stops when its lifeline closes or stop() is called."""
+    """A shoal-head on ipc in `folder`; it stops when its lifeline closes or stop() is called.
+    `within`: words of a command that execs the rest of its arguments."""
 
-    def __init__(self, folder, *flags, listen=None):
+    def __init__(self, folder, *flags, listen=None, within=()):
         self.folder = os.path.join(folder, "head")
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
         listen = listen or "ipc://%s/head.sock" % self.folder
@@ -67,7 +68,7 @@ class Head:
         self.log_path = os.path.join(folder, "head.log")
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [program("shoal-head"), "--listen", listen,
+                [*within, program("shoal-head"), "--listen", listen,
                  "--state", os.path.join(self.folder, "state"),
                  "--ready-fd", str(ready_out), "--lifeline-fd", str(life_in), *flags],
                 pass_fds=(ready_out, life_in), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
