@@ -21,11 +21,13 @@ typedef struct family {
 } family_t;
 
 static family_t
-family_look(const shoal_job_t *job)
+family_look(const shoal_cluster_t *cluster, const shoal_job_t *job)
 {
+    uint64_t durable = shoal_ledger_durable(cluster->ledger);
     family_t family = {.is_final = true, .is_fetched = true};
     for (; job; job = job->next_run) {
-        family.is_final = family.is_final && shoal_job_is_final(job);
+        // Its end is told once that is durable, and it may not be gone before.
+        family.is_final = family.is_final && shoal_job_is_final(job) && job->lsn <= durable;
         family.finished_ms =
             job->finished_ms > family.finished_ms ? job->finished_ms : family.finished_ms;
         if (job->output) {
@@ -43,7 +45,7 @@ forget_old(shoal_cluster_t *cluster, uint64_t now_ms)
     for (shoal_job_t *job = cluster->first, *next; job; job = next) {
         for (next = job->next; next && next->of; next = next->next) {
         }
-        family_t family = family_look(job);
+        family_t family = family_look(cluster, job);
         if (!job->of && family.is_final && !family.is_read &&
             now_ms - family.finished_ms >= cluster->config.retain_ms) {
             shoal_cluster_forget(cluster, job);
@@ -68,7 +70,7 @@ forget_for_room(shoal_cluster_t *cluster, uint64_t excess, bool is_fetched, uint
     for (shoal_job_t *job = cluster->first, *next; job && excess > 0; job = next) {
         for (next = job->next; next && next->of; next = next->next) {
         }
-        family_t family = family_look(job);
+        family_t family = family_look(cluster, job);
         bool is_due = family.is_fetched || now_ms - family.finished_ms >= UNFETCHED_MS;
         if (!job->of && family.is_final && !family.is_read && family.bytes > 0 &&
             (is_fetched ? family.is_fetched : is_due)) {

@@ -15,6 +15,7 @@
 typedef struct {
     folder_t folder;
     shoal_outputs_t *outputs;
+    shoal_ledger_t *ledger;
     shoal_cluster_t *cluster;
     uint64_t now_ms;
     shoal_status_t status;
@@ -101,8 +102,48 @@ no_wait(void *ctx, uint64_t job, bool is_waiting)
     (void)is_waiting;
 }
 
+// ---- a journal that takes everything
+
 static void
-setup(bed_t *bed, uint64_t spool_bytes, uint64_t retain_bytes)
+take_bytes(void *ctx, uint64_t job, shoal_slice_t bytes)
+{
+    (void)ctx;
+    (void)job;
+    (void)bytes;
+}
+
+static void
+take_row(void *ctx, const shoal_journal_job_t *row)
+{
+    (void)ctx;
+    (void)row;
+}
+
+static void
+take_entries(void *ctx, uint64_t job, shoal_buffer_t *entries)
+{
+    (void)ctx;
+    (void)job;
+    shoal_buffer_clear(entries);
+}
+
+static void
+take_number(void *ctx, uint64_t number)
+{
+    (void)ctx;
+    (void)number;
+}
+
+static const shoal_ledger_sink_t sink = {.seal = take_bytes,
+                                         .open = take_row,
+                                         .entries = take_entries,
+                                         .end = take_row,
+                                         .forget = take_number,
+                                         .mark = take_number};
+
+static void
+setup_with(bed_t *bed, uint64_t spool_bytes, uint64_t retain_bytes,
+           const shoal_ledger_sink_t *ledger_sink)
 {
     *bed = (bed_t){.folder = folder_new(), .now_ms = 1000000, .status = SHOAL_STATUS_INIT};
     shoal_outputs_config_t outputs = {.directory = bed->folder.path,
@@ -115,7 +156,9 @@ setup(bed_t *bed, uint64_t spool_bytes, uint64_t retain_bytes)
                                                 .disk = no_trouble,
                                                 .waits = no_wait}};
     CHECK_OK(shoal_outputs_new(&outputs, &bed->outputs, &bed->status), bed->status);
+    bed->ledger = shoal_ledger_new(ledger_sink);
     shoal_cluster_config_t cluster = {
+        .ledger = bed->ledger,
         .port = {.ctx = bed, .call = no_call, .changed = no_change, .forgotten = no_farewell},
         .outputs = bed->outputs,
         .lease_ms = 1000,
@@ -125,9 +168,16 @@ setup(bed_t *bed, uint64_t spool_bytes, uint64_t retain_bytes)
 }
 
 static void
+setup(bed_t *bed, uint64_t spool_bytes, uint64_t retain_bytes)
+{
+    setup_with(bed, spool_bytes, retain_bytes, NULL); // everything is durable at once
+}
+
+static void
 teardown(bed_t *bed)
 {
     shoal_cluster_destroy(&bed->cluster);
+    shoal_ledger_destroy(&bed->ledger);
     shoal_outputs_destroy(&bed->outputs);
     folder_remove(&bed->folder);
 }
@@ -196,10 +246,19 @@ fetch(bed_t *bed, uint64_t number)
     }
 }
 
+// Makes durable what was decided.
+static void
+settle(bed_t *bed)
+{
+    shoal_ledger_flush(bed->ledger);
+    (void)shoal_ledger_pass(bed->ledger, shoal_ledger_lsn(bed->ledger));
+}
+
 // Lets time pass and the cluster look.
 static void
 pass(bed_t *bed, uint64_t ms)
 {
+    settle(bed);
     bed->now_ms += ms;
     shoal_cluster_run(bed->cluster, bed->now_ms);
 }
@@ -278,6 +337,20 @@ what_nobody_has_fetched_goes_last_and_not_at_once(void)
 }
 
 static void
+a_job_whose_end_is_not_durable_stays(void)
+{
+    bed_t bed;
+    setup_with(&bed, 0, 0, &sink);
+    (void)finished_job(&bed, 10);
+    bed.now_ms += 48 * HOUR_MS;
+    shoal_cluster_run(bed.cluster, bed.now_ms);
+    check_left(&bed, "1");
+    pass(&bed, 1000);
+    check_left(&bed, "");
+    teardown(&bed);
+}
+
+static void
 what_is_being_read_stays(void)
 {
     bed_t bed;
@@ -312,4 +385,5 @@ a_limit_of_bytes_counts_finished_jobs_only(void)
 TEST_MAIN(TEST(finished_jobs_go_when_they_are_old),
           TEST(the_oldest_go_while_they_leave_too_little_of_the_budget),
           TEST(what_nobody_has_fetched_goes_last_and_not_at_once), TEST(what_is_being_read_stays),
+          TEST(a_job_whose_end_is_not_durable_stays),
           TEST(a_limit_of_bytes_counts_finished_jobs_only))
