@@ -408,7 +408,8 @@ open_path(shoal_journal_t *journal, const char *path, shoal_status_t *status)
            open_database(journal, path, /*is_view=*/false, status) &&
            execute(journal, "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4096;",
                    status) &&
-           migrate_all(journal, status) && settle_head(journal, is_there, status);
+           migrate_all(journal, status) && settle_head(journal, is_there, status) &&
+           shoal_journal_find_ended(journal, status);
 }
 
 static bool
@@ -490,6 +491,7 @@ shoal_journal_close(shoal_journal_t **journal)
     close_database(it);
     shoal_lock_release(&it->lock);
     free(it->directory);
+    free(it->ended);
     free(it);
     *journal = NULL;
 }

@@ -4,7 +4,7 @@
 //
 // The database journal.db stands beside the spool. For each job it has a row, the log of what was
 // decided about it (opaque entries, in order; entry.h knows what they mean), its dead letters, and
-// how much of each of its segments is on the disk. The log goes when the job ends; its row stays
+// how much of each of its segments is on the disk. The log goes once the job has ended; its row stays
 // until the job is forgotten. Older schemas are brought up to date when they are opened.
 //
 // Writing is in transactions: begin, any of the calls below, commit. A call that fails leaves the
@@ -119,9 +119,14 @@ SHOAL_MUST_CHECK bool shoal_journal_job_open(shoal_journal_t *journal,
 // A row at the end of the job's log.
 SHOAL_MUST_CHECK bool shoal_journal_entries(shoal_journal_t *journal, uint64_t job,
                                             shoal_slice_t entries, shoal_status_t *status);
-// Writes state, end, outputs and finished_ms; its log goes.
+// Writes state, end, outputs and finished_ms. Its log is nobody's from now on, and is swept.
 SHOAL_MUST_CHECK bool shoal_journal_job_end(shoal_journal_t *journal,
                                             const shoal_journal_job_t *job, shoal_status_t *status);
+// Part of the logs of jobs that have ended is deleted, in a transaction of its own: a long log takes a
+// second, and others wait meanwhile. False: there is none left, or it failed, and is tried again when
+// the next job has ended, or at the next start.
+bool shoal_journal_sweep(shoal_journal_t *journal);
+
 // Everything of the job goes, as if it had never been. Unknown ones are fine.
 SHOAL_MUST_CHECK bool shoal_journal_job_forget(shoal_journal_t *journal, uint64_t job,
                                                shoal_status_t *status);

@@ -32,6 +32,12 @@
     X(JOB_END,       "UPDATE jobs SET state = ?2, end = ?3, outputs = ?4, finished = ?5"           \
                      " WHERE number = ?1")                                                         \
     X(LOG_DROP,      "DELETE FROM log WHERE place > ?1 << 32 AND place < (?1 + 1) << 32")          \
+    X(LOG_PART,      "SELECT ifnull(max(place), 0) FROM (SELECT place FROM log WHERE"              \
+                     " place > ?1 << 32 AND place < (?1 + 1) << 32 AND EXISTS(SELECT 1 FROM jobs"  \
+                     " WHERE number = ?1 AND finished > 0) ORDER BY place LIMIT ?2)")              \
+    X(LOG_CUT,       "DELETE FROM log WHERE place > ?1 << 32 AND place <= ?2")                     \
+    X(LOGS_ENDED,    "SELECT number FROM jobs WHERE finished > 0 AND EXISTS(SELECT 1 FROM log"     \
+                     " WHERE place > number << 32 AND place < (number + 1) << 32)")                \
     X(JOB_DROP,      "DELETE FROM jobs WHERE number = ?1")                                         \
     X(LETTER,        "INSERT OR REPLACE INTO letters(job, number, body) VALUES(?1, ?2, ?3)")       \
     X(LETTERS_DROP,  "DELETE FROM letters WHERE job = ?1 AND number BETWEEN ?2 AND ?3")            \
@@ -49,7 +55,7 @@
                      " ORDER BY number LIMIT ?3")                                                  \
     X(SEGMENTS,      "SELECT job, number, bytes FROM segments ORDER BY job, number")               \
     X(STRAYS,        "SELECT 'log', place >> 32 FROM log WHERE place >> 32 NOT IN"                 \
-                     " (SELECT number FROM jobs WHERE finished = 0) UNION ALL"                     \
+                     " (SELECT number FROM jobs) UNION ALL"                     \
                      " SELECT 'letters', job FROM letters WHERE job NOT IN"                        \
                      " (SELECT number FROM jobs) UNION ALL SELECT 'segments', job FROM segments"   \
                      " WHERE job NOT IN (SELECT number FROM jobs) LIMIT 1")                        \
@@ -70,7 +76,13 @@ struct shoal_journal {
     sqlite3_stmt *statements[SHOAL_STATEMENT_COUNT]; // prepared when first used
     char head_id[SHOAL_HEAD_ID_SIZE + 1];
     uint64_t life;
+    uint64_t *ended; // jobs that have ended, as it seems, and still have a log
+    size_t ended_count;
+    size_t ended_size;
 };
+
+// Finds the logs that are to be swept.
+SHOAL_MUST_CHECK bool shoal_journal_find_ended(shoal_journal_t *journal, shoal_status_t *status);
 
 // The statement, ready for its parameters; NULL: see the database's error.
 sqlite3_stmt *shoal_journal_prepare(shoal_journal_t *journal, shoal_statement_t which);

@@ -5,6 +5,9 @@
 #include <assert.h>
 
 #include "head/journal_parts.h"
+#include "proto/base/alloc.h"
+
+#define SWEEP_ROWS 256 // of a log that are deleted at once
 
 static void
 bind_number(sqlite3_stmt *statement, int index, uint64_t number)
@@ -106,8 +109,9 @@ row_job(void *ctx, sqlite3_stmt *statement, shoal_status_t *status)
            shoal_journal_each(journal,
                               prepare_of(journal, SHOAL_STATEMENT_LETTERS_COUNT, job.number),
                               row_letters, reading, status) &&
-           shoal_journal_each(journal, prepare_of(journal, SHOAL_STATEMENT_LOG, job.number),
-                              row_entries, reading, status);
+           (job.end.len > 0 || // being swept, perhaps
+            shoal_journal_each(journal, prepare_of(journal, SHOAL_STATEMENT_LOG, job.number),
+                               row_entries, reading, status));
 }
 
 bool
@@ -244,7 +248,8 @@ shoal_journal_job_open(shoal_journal_t *journal, const shoal_journal_job_t *job,
         bind_number(statement, 6, job->state);
         bind_blob(statement, 7, job->outputs);
     }
-    return shoal_journal_run(journal, statement, "write to", status);
+    return shoal_journal_run(journal, statement, "write to", status) &&
+           run_numbers(journal, SHOAL_STATEMENT_LOG_DROP, job->number, 0, 0, status);
 }
 
 bool
@@ -258,6 +263,17 @@ shoal_journal_entries(shoal_journal_t *journal, uint64_t job, shoal_slice_t entr
     return shoal_journal_run(journal, statement, "write to", status);
 }
 
+static void
+ended_add(shoal_journal_t *journal, uint64_t job)
+{
+    if (journal->ended_count == journal->ended_size) {
+        journal->ended_size = journal->ended_size ? journal->ended_size * 2 : 16;
+        journal->ended =
+            shoal_realloc(journal->ended, journal->ended_size * sizeof(*journal->ended));
+    }
+    journal->ended[journal->ended_count++] = job;
+}
+
 bool
 shoal_journal_job_end(shoal_journal_t *journal, const shoal_journal_job_t *job,
                       shoal_status_t *status)
@@ -269,8 +285,77 @@ shoal_journal_job_end(shoal_journal_t *journal, const shoal_journal_job_t *job,
         bind_blob(statement, 4, job->outputs);
         bind_number(statement, 5, job->finished_ms);
     }
-    return shoal_journal_run(journal, statement, "write to", status) &&
-           run_numbers(journal, SHOAL_STATEMENT_LOG_DROP, job->number, 0, 0, status);
+    if (!shoal_journal_run(journal, statement, "write to", status)) {
+        return false;
+    }
+    ended_add(journal, job->number); // if this is rolled back, sweeping will see that it has not
+    return true;
+}
+
+static bool
+row_ended(void *ctx, sqlite3_stmt *statement, shoal_status_t *status)
+{
+    (void)status;
+    ended_add(ctx, shoal_column_number(statement, 0));
+    return true;
+}
+
+bool
+shoal_journal_find_ended(shoal_journal_t *journal, shoal_status_t *status)
+{
+    return shoal_journal_each(journal, shoal_journal_prepare(journal, SHOAL_STATEMENT_LOGS_ENDED),
+                              row_ended, journal, status);
+}
+
+static bool
+row_part(void *ctx, sqlite3_stmt *statement, shoal_status_t *status)
+{
+    (void)status;
+    *(uint64_t *)ctx = shoal_column_number(statement, 0);
+    return true;
+}
+
+// Up to which key the next part of the job's log goes; 0: nothing is left, or it has not ended.
+static bool
+find_part(shoal_journal_t *journal, uint64_t job, uint64_t *ret_place, shoal_status_t *status)
+{
+    sqlite3_stmt *statement = prepare_of(journal, SHOAL_STATEMENT_LOG_PART, job);
+    if (statement) {
+        bind_number(statement, 2, SWEEP_ROWS);
+    }
+    return shoal_journal_each(journal, statement, row_part, ret_place, status);
+}
+
+static bool
+cut_log(shoal_journal_t *journal, uint64_t job, uint64_t place)
+{
+    shoal_status_t ignored = SHOAL_STATUS_INIT;
+    bool done = shoal_journal_begin(journal, &ignored) &&
+                run_numbers(journal, SHOAL_STATEMENT_LOG_CUT, job, place, 0, &ignored) &&
+                shoal_journal_commit(journal, &ignored);
+    if (!done) {
+        shoal_journal_rollback(journal);
+    }
+    return done;
+}
+
+bool
+shoal_journal_sweep(shoal_journal_t *journal)
+{
+    while (journal->ended_count > 0) {
+        shoal_status_t ignored = SHOAL_STATUS_INIT;
+        uint64_t job = journal->ended[journal->ended_count - 1];
+        uint64_t place = 0;
+        if (!find_part(journal, job, &place, &ignored) ||
+            (place > 0 && !cut_log(journal, job, place))) {
+            journal->ended_count = 0;
+        } else if (place > 0) {
+            return true;
+        } else {
+            journal->ended_count--;
+        }
+    }
+    return false;
 }
 
 bool

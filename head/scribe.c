@@ -387,14 +387,27 @@ work_off(shoal_scribe_t *scribe, shoal_errands_t *list)
     free(list);
 }
 
+static bool
+sweep(shoal_scribe_t *scribe)
+{
+    return scribe->journal && !scribe->stalled.first && !scribe->is_lost &&
+           !shoal_queue_is_closed(scribe->lists) && shoal_journal_sweep(scribe->journal);
+}
+
 static void *
 run(void *ctx)
 {
     shoal_scribe_t *scribe = ctx;
     for (bool is_closed = false; !is_closed;) {
         is_closed = shoal_queue_is_closed(scribe->lists);
-        uint64_t wait_ms = scribe->stalled.first ? SHOAL_SCRIBE_RETRY_MS : SHOAL_TIME_NEVER;
-        shoal_errands_t *list = shoal_queue_take_wait(scribe->lists, wait_ms);
+        shoal_errands_t *list = shoal_queue_take(scribe->lists);
+        while (!list && sweep(scribe)) { // nobody waits now
+            list = shoal_queue_take(scribe->lists);
+        }
+        if (!list) {
+            uint64_t wait_ms = scribe->stalled.first ? SHOAL_SCRIBE_RETRY_MS : SHOAL_TIME_NEVER;
+            list = shoal_queue_take_wait(scribe->lists, wait_ms);
+        }
         bool is_due = !list;
         for (; list; list = shoal_queue_take(scribe->lists)) {
             work_off(scribe, list);

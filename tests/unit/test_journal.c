@@ -127,6 +127,25 @@ end_job(bed_t *bed, uint64_t number)
     WRITE(bed, shoal_journal_job_end(bed->journal, &job, &bed->status));
 }
 
+// Rows of logs, whosever they are.
+static int
+count_rows(bed_t *bed)
+{
+    shoal_journal_close(&bed->journal);
+    char *path = folder_file(&bed->folder, SHOAL_JOURNAL_NAME);
+    sqlite3 *db = NULL;
+    sqlite3_stmt *statement = NULL;
+    CHECK(sqlite3_open(path, &db) == SQLITE_OK);
+    CHECK(sqlite3_prepare_v2(db, "SELECT count(*) FROM log", -1, &statement, NULL) == SQLITE_OK);
+    CHECK(sqlite3_step(statement) == SQLITE_ROW);
+    int count = sqlite3_column_int(statement, 0);
+    (void)sqlite3_finalize(statement);
+    CHECK(sqlite3_close(db) == SQLITE_OK);
+    free(path);
+    CHECK_OK(shoal_journal_open(bed->folder.path, &bed->journal, &bed->status), bed->status);
+    return count;
+}
+
 // ---- tests
 
 static void
@@ -178,12 +197,49 @@ an_ended_job_keeps_its_row_and_loses_its_log(void)
     check_holds(bed.journal, "job 1 one name submit 1000 state 2 end end outputs map 2000\n"
                              "1: 1 letters, 6 bytes, last 4\n"
                              "job 2 two name submit 1000\n2: b\n");
+    CHECK(shoal_journal_sweep(bed.journal) && !shoal_journal_sweep(bed.journal));
+    CHECK(count_rows(&bed) == 1);
     // Its next run.
     open_job(&bed, 1, "one");
     add_entries(&bed, 1, "c");
     CHECK_OK(shoal_journal_check(bed.journal, &bed.status), bed.status);
     check_holds(bed.journal, "job 1 one name submit 1000\n1: 1 letters, 6 bytes, last 4\n1: c\n"
                              "job 2 two name submit 1000\n2: b\n");
+    teardown(&bed);
+}
+
+static void
+a_long_log_is_swept_in_parts_and_after_a_restart_too(void)
+{
+    bed_t bed;
+    setup(&bed);
+    open_job(&bed, 1, "one");
+    open_job(&bed, 2, "two");
+    add_entries(&bed, 2, "b");
+    CHECK_OK(shoal_journal_begin(bed.journal, &bed.status), bed.status);
+    for (int i = 0; i < 1000; i++) {
+        CHECK_OK(shoal_journal_entries(bed.journal, 1, SHOAL_SLICE("a"), &bed.status), bed.status);
+    }
+    CHECK_OK(shoal_journal_commit(bed.journal, &bed.status), bed.status);
+
+    // An end that is rolled back is none.
+    shoal_journal_job_t end = {.number = 1, .end = SHOAL_SLICE("end"), .finished_ms = 2000};
+    CHECK_OK(shoal_journal_begin(bed.journal, &bed.status), bed.status);
+    CHECK_OK(shoal_journal_job_end(bed.journal, &end, &bed.status), bed.status);
+    shoal_journal_rollback(bed.journal);
+    CHECK(!shoal_journal_sweep(bed.journal));
+    CHECK(count_rows(&bed) == 1001);
+
+    end_job(&bed, 1);
+    CHECK(shoal_journal_sweep(bed.journal));
+    CHECK(count_rows(&bed) < 1001 && count_rows(&bed) > 1);
+    reopen(&bed);
+    check_holds(bed.journal, "job 1 one name submit 1000 state 2 end end outputs map 2000\n"
+                             "job 2 two name submit 1000\n2: b\n");
+    CHECK_OK(shoal_journal_check(bed.journal, &bed.status), bed.status);
+    while (shoal_journal_sweep(bed.journal)) {
+    }
+    CHECK(count_rows(&bed) == 1);
     teardown(&bed);
 }
 
@@ -470,7 +526,9 @@ a_damaged_file_is_found(void)
 }
 
 TEST_MAIN(TEST(what_was_committed_is_there_after_a_restart), TEST(what_was_not_committed_is_not),
-          TEST(an_ended_job_keeps_its_row_and_loses_its_log), TEST(a_forgotten_job_leaves_nothing),
+          TEST(an_ended_job_keeps_its_row_and_loses_its_log),
+          TEST(a_long_log_is_swept_in_parts_and_after_a_restart_too),
+          TEST(a_forgotten_job_leaves_nothing),
           TEST(letters_are_read_in_parts_replaced_and_dropped),
           TEST(the_heads_id_stays_and_lives_are_counted),
           TEST(a_second_head_is_refused_and_told_of_the_first),
