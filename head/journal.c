@@ -23,8 +23,9 @@
 #include "proto/base/alloc.h"
 #include "proto/base/clock.h"
 
-#define NEW_NAME    SHOAL_JOURNAL_NAME ".new" // while it is being made
-#define APPLICATION 0x53686f6c                // "Shol", in the file's header
+#define RESERVE_NAME "journal.reserve"
+#define NEW_NAME     SHOAL_JOURNAL_NAME ".new" // while it is being made
+#define APPLICATION  0x53686f6c                // "Shol", in the file's header
 
 // What brings a schema to the next version; index 0 makes version 1. Never change one that is out.
 static const char *const migrations[] = {
@@ -431,6 +432,9 @@ open_for_writing(shoal_journal_t *journal, shoal_status_t *status)
     char *path = path_of(journal->directory, SHOAL_JOURNAL_NAME);
     bool done = open_path(journal, path, status);
     free(path);
+    if (done) {
+        shoal_journal_take_reserve(journal);
+    }
     return done;
 }
 
@@ -494,6 +498,34 @@ shoal_journal_close(shoal_journal_t **journal)
     free(it->ended);
     free(it);
     *journal = NULL;
+}
+
+bool
+shoal_journal_yield_reserve(shoal_journal_t *journal)
+{
+    char *path = path_of(journal->directory, RESERVE_NAME);
+    bool is_yielded = journal->has_reserve && unlink(path) == 0;
+    journal->has_reserve = false;
+    free(path);
+    return is_yielded;
+}
+
+void
+shoal_journal_take_reserve(shoal_journal_t *journal)
+{
+    if (journal->has_reserve) {
+        return;
+    }
+    char *path = path_of(journal->directory, RESERVE_NAME);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    journal->has_reserve = fd >= 0 && posix_fallocate(fd, 0, SHOAL_JOURNAL_RESERVE) == 0;
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    if (!journal->has_reserve) {
+        (void)unlink(path); // not a part of it: the disk is full
+    }
+    free(path);
 }
 
 bool

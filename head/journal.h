@@ -25,6 +25,7 @@
 #include "proto/base/status.h"
 
 #define SHOAL_JOURNAL_NAME    "journal.db"
+#define SHOAL_JOURNAL_RESERVE 262144      // bytes that are kept for a full disk
 #define SHOAL_JOURNAL_JOB_MAX 2147483647U // the largest number of a job
 #define SHOAL_JOURNAL_ROW_MAX 1048576     // bytes of entries that share a row, unless one is longer
 
@@ -122,6 +123,12 @@ SHOAL_MUST_CHECK bool shoal_journal_entries(shoal_journal_t *journal, uint64_t j
 // Writes state, end, outputs and finished_ms. Its log is nobody's from now on, and is swept.
 SHOAL_MUST_CHECK bool shoal_journal_job_end(shoal_journal_t *journal,
                                             const shoal_journal_job_t *job, shoal_status_t *status);
+// Room that is kept for a full disk, so that a job can be forgotten there, which makes room. Gives it
+// to the disk; false: it has been given already, or there was none.
+bool shoal_journal_yield_reserve(shoal_journal_t *journal);
+void
+shoal_journal_take_reserve(shoal_journal_t *journal); // back, if the disk has it; or at the start
+
 // Part of the logs of jobs that have ended is deleted, in a transaction of its own: a long log takes a
 // second, and others wait meanwhile. False: there is none left, or it failed, and is tried again when
 // the next job has ended, or at the next start.

@@ -76,6 +76,7 @@ struct shoal_journal {
     sqlite3_stmt *statements[SHOAL_STATEMENT_COUNT]; // prepared when first used
     char head_id[SHOAL_HEAD_ID_SIZE + 1];
     uint64_t life;
+    bool has_reserve;
     uint64_t *ended; // jobs that have ended, as it seems, and still have a log
     size_t ended_count;
     size_t ended_size;

@@ -3,7 +3,8 @@
 // retention.c - see cluster.h: which finished jobs are forgotten, and when.
 //
 // A job and its later runs, a family, go together. Those that ended long ago go; and while the
-// finished ones leave too little of the disk's budget to those that run, the oldest go, first those
+// finished ones leave too little of the disk's budget to those that run, or the disk itself is full,
+// the oldest go, first those
 // whose records somebody has fetched to the end. Nobody's records go while they are being read.
 
 #include "head/cluster_parts.h"
@@ -85,6 +86,9 @@ static uint64_t
 excess_of(const shoal_cluster_t *cluster)
 {
     shoal_outputs_info_t info = shoal_outputs_info(cluster->config.outputs);
+    if (info.is_stalled) {
+        return 1; // the disk is smaller than the budget: the oldest one goes, then we look again
+    }
     uint64_t most = info.budget_bytes - info.budget_bytes / PRESSURE_SHARE;
     uint64_t excess = info.used_bytes > most ? info.used_bytes - most : 0;
     if (cluster->config.retain_bytes > 0) {

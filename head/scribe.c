@@ -295,6 +295,30 @@ stall_notes(shoal_scribe_t *scribe)
     }
 }
 
+static bool
+has_forget(const shoal_errands_t *notes)
+{
+    const shoal_errand_t *it = notes->first;
+    while (it && shoal_note_of(it)->kind != SHOAL_JOURNAL_NOTE_JOB_FORGET) {
+        it = it->next;
+    }
+    return it;
+}
+
+// On a full disk a job can still be forgotten, at the cost of the journal's reserve.
+static bool
+transact(shoal_scribe_t *scribe, const shoal_errands_t *notes)
+{
+    bool done = shoal_group_commit(&scribe->group, notes, &scribe->trouble);
+    if (!done && scribe->trouble.code == SHOAL_LIMIT && has_forget(notes) &&
+        shoal_journal_yield_reserve(scribe->journal)) {
+        done = shoal_group_commit(&scribe->group, notes, &scribe->trouble);
+    } else if (done && !scribe->stalled.first) {
+        shoal_journal_take_reserve(scribe->journal);
+    }
+    return done;
+}
+
 // The end of a group: what was written is made to last, then its notes.
 static void
 commit(shoal_scribe_t *scribe)
@@ -303,8 +327,7 @@ commit(shoal_scribe_t *scribe)
     bool has_notes = has_work(&scribe->notes);
     bool done = !scribe->is_lost;
     if (done && scribe->journal && (has_notes || is_due)) {
-        done = make_last(scribe) &&
-               (!has_notes || shoal_group_commit(&scribe->group, &scribe->notes, &scribe->trouble));
+        done = make_last(scribe) && (!has_notes || transact(scribe, &scribe->notes));
     }
     if (done) {
         finish_notes(scribe, &scribe->notes);
@@ -320,8 +343,7 @@ forget_ahead(shoal_scribe_t *scribe, shoal_errand_t *errand)
     shoal_errands_t alone = {NULL, NULL};
     commit(scribe); // what came before it and was not stalled
     shoal_errands_add(&alone, errand);
-    if (scribe->is_lost || !make_last(scribe) ||
-        !shoal_group_commit(&scribe->group, &alone, &scribe->trouble)) {
+    if (scribe->is_lost || !make_last(scribe) || !transact(scribe, &alone)) {
         return false;
     }
     finish_notes(scribe, &alone);

@@ -350,7 +350,8 @@ a_job_is_forgotten_though_the_disk_is_full(void)
     send_list(&bed);
     wait_for(&bed, 6, 2); // the append and the mark are left
     CHECK(bed.durable_lsn == 0);
-    CHECK(folder_count(&bed.folder) == 4); // lock, journal, log; job 2's segment, and none of job 1
+    CHECK(folder_count(&bed.folder) ==
+          5); // lock, journal, log, reserve; job 2's segment, and none of job 1
     atomic_store(&full_spool_room, INT64_MAX);
     wait_for(&bed, 8, 0);
     CHECK(bed.durable_lsn == 1);
@@ -590,7 +591,7 @@ check_killed_at(const char *point)
     } else { // forgotten, or nothing was ever durable
         CHECK(promised == TURNS || promised == 0);
         CHECK(shoal_spool_segment_count(shoal_scribe_spool(bed.scribe)) == 0);
-        CHECK(folder_count(&bed.folder) == 3);
+        CHECK(folder_count(&bed.folder) == 4);
     }
     (void)teardown(&bed);
 }

@@ -357,7 +357,7 @@ what_a_killed_head_committed_is_there(void)
     int ended = 0;
     CHECK(waitpid(child, &ended, 0) == child && WIFSIGNALED(ended));
     // Looking changes nothing.
-    CHECK(folder_count(&bed.folder) == 3); // database, log, lock
+    CHECK(folder_count(&bed.folder) == 4); // database, log, reserve, lock
     CHECK_OK(shoal_journal_view(bed.folder.path, &bed.journal, &bed.status), bed.status);
     CHECK_OK(shoal_journal_check(bed.journal, &bed.status), bed.status);
     check_holds(bed.journal, "job 1 one name submit 1000\n1: a\n");
@@ -366,7 +366,7 @@ what_a_killed_head_committed_is_there(void)
                     shoal_journal_entries(bed.journal, 1, SHOAL_SLICE("x"), &bed.status),
                 bed.status, SHOAL_IO);
     shoal_journal_close(&bed.journal);
-    CHECK(folder_count(&bed.folder) == 2);
+    CHECK(folder_count(&bed.folder) == 3);
     CHECK_OK(shoal_journal_open(bed.folder.path, &bed.journal, &bed.status), bed.status);
     check_holds(bed.journal, "job 1 one name submit 1000\n1: a\n");
     teardown(&bed);
@@ -466,7 +466,7 @@ what_was_begun_when_the_first_start_was_killed_is_no_harm(void)
     }
     CHECK_OK(shoal_journal_open(bed.folder.path, &bed.journal, &bed.status), bed.status);
     CHECK(shoal_journal_life(bed.journal) == 1);
-    CHECK(folder_count(&bed.folder) == 3); // database, log, lock
+    CHECK(folder_count(&bed.folder) == 4); // database, log, reserve, lock
     teardown(&bed);
 }
 

@@ -101,6 +101,23 @@ class DiskTest(WireTest):
         client.expect("ACCEPTED", request=request)
         self.assertEqual(client.final(job).state, "STOPPED")
 
+    def test_finished_jobs_make_room_by_themselves(self):
+        worker, client = self.worker(slots=4), self.client()
+        job = self.submitted(client, "old")
+        worker.start_job([shard(n) for n in range(1, 11)])
+        for _ in range(10):
+            call = worker.call("map")
+            worker.batch(call, 0, b"x" * 99999 + b"\n", 1)
+            worker.result(call, batches=1, records=1)
+        self.assertEqual(worker.serve(client, job).state, "SUCCEEDED")
+        self.assertEqual(len(self.output(client, job)), 10)  # fetched to the end
+        self.fill()
+        request = client.request()
+        client.send("SUBMIT", msgpack.packb(spec()), request=request, id="new")
+        accepted = client.expect("ACCEPTED", 15, request=request)
+        self.assertIn("DISK-FULL", self.the_head.log())
+        self.assertEqual([one["job"] for one in client.ask("jobs")], [accepted.job])
+
 
 if __name__ == "__main__":
     unittest.main()
