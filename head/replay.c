@@ -47,6 +47,7 @@ typedef struct story {
     size_t streamed_count;
     size_t streamed_size;
     uint32_t items_attempt; // of discover, that streamed last; 0: none
+    bool has_losses;        // of attempts that may have gone on
     size_t offset;          // in the log, of the row in hand
 } story_t;
 
@@ -352,6 +353,8 @@ apply_failed(story_t *story, const shoal_entry_t *entry, shoal_status_t *status)
                         entry->end == SHOAL_END_LOST ? "lost" : "failed", &why, who->id,
                         entry->at_ms);
     }
+    story->has_losses =
+        story->has_losses || entry->end == SHOAL_END_LOST || entry->end == SHOAL_END_LATE;
     uint64_t delay = shoal_job_shard_failed(story->job, index, (shoal_end_t)entry->end, &why,
                                             who->id, entry->chance);
     if (delay != SHOAL_JOB_NO_RETRY && delay > 0) {
@@ -443,6 +446,22 @@ shoal_replay_batch(shoal_replay_t *replay, uint64_t number, const shoal_spool_ba
 
 // ---- on their way again
 
+// What was lost may still be written, and how long ago that was is not known: neither runs
+// it again before that is over, nor finish.
+static void
+writers_wait(shoal_replay_t *replay, story_t *story, uint64_t now_ms)
+{
+    shoal_job_t *job = story->job;
+    if (!story->has_losses ||
+        shoal_cluster_loss_delay(replay->cluster, job, /*is_dead=*/false, now_ms) == 0) {
+        return;
+    }
+    if (shoal_backlog_at(job->backlog, SHOAL_SHARD_FINISH)->state == SHOAL_SHARD_READY) {
+        shoal_backlog_set(job->backlog, SHOAL_SHARD_FINISH, SHOAL_SHARD_DELAYED);
+        delay_note(story, SHOAL_SHARD_FINISH, 0);
+    }
+}
+
 // The last delay of a shard is the one that it is in.
 static void
 delays_restore(shoal_replay_t *replay, story_t *story, uint64_t now_ms)
@@ -450,10 +469,7 @@ delays_restore(shoal_replay_t *replay, story_t *story, uint64_t now_ms)
     shoal_job_t *job = story->job;
     size_t bytes = shoal_backlog_end(job->backlog) / 8 + 1;
     unsigned char *seen = story->delay_count > 0 ? shoal_alloc(bytes) : NULL;
-    // Those that were lost may still be written; how long ago that was is not known.
-    uint64_t hold_ms = story->delay_count > 0 ? shoal_cluster_loss_delay(replay->cluster, job,
-                                                                         /*is_dead=*/false, now_ms)
-                                              : 0;
+    uint64_t hold_ms = job->quiet_ms > now_ms ? job->quiet_ms - now_ms : 0;
     for (size_t i = story->delay_count; i-- > 0;) {
         const delay_t *delay = &story->delays[i];
         unsigned char bit = (unsigned char)(1U << (delay->shard % 8));
@@ -566,6 +582,7 @@ shoal_replay_finish(shoal_replay_t *replay, uint64_t now_ms, shoal_status_t *sta
             shoal_run_restore(story->job);
         }
         attempts_restore(replay, story, now_ms);
+        writers_wait(replay, story, now_ms);
         shoal_backlog_order(story->job->backlog);
         delays_restore(replay, story, now_ms);
         streamed_return(replay, story, now_ms);

@@ -2,8 +2,10 @@
 """A head that is killed and started again on the same state (docs/protocol.md, R-4.5, R-6.3,
 R-6.12, R-7.1, R-7.8): what was accepted goes on, what was told stays true."""
 
-import msgpack
+import time
 import unittest
+
+import msgpack
 
 from case import WireTest, shard, spec
 from programs import wait_until
@@ -86,6 +88,28 @@ class Jobs(RestartTest):
                 self.assertEqual(final.detail["records"]["successful"], 10)
                 self.assertEqual(self.whole_output(client, job), list(range(1, 11)))
                 worker.send("BYE")
+
+    # R-6.14
+    def test_what_a_lost_worker_may_still_write_waits_over_a_restart(self):
+        flags = ("--liveness-ms", "600000", "--lease-ms", "1500")
+        self.killed(*flags)
+        worker, client = self.worker("w", slots=1, window=1), self.client()
+        job = self.submitted(client, "direct")
+        worker.result(worker.call("check"), detail={"collected": False, "write_ms": 1000})
+        worker.answer(worker.call("discover"), [shard(1), shard(2)])
+        lost = worker.call("map")
+        worker = self.worker("w", slots=1, window=1, incarnation=2)
+        worker.answer(worker.call("map"))  # the other one
+        self.settled(worker)
+        self.killed(*flags)
+        began = time.monotonic()
+        worker, client = self.worker("w", slots=1, window=1, incarnation=3), self.client()
+        client.watch(job)
+        again = worker.call(seconds=20)
+        self.assertEqual((again.method, again.call), ("map", lost.call))
+        self.assertGreater(time.monotonic() - began, 2.3)
+        worker.answer(again)
+        self.assertEqual(self.finish(worker, client, job).state, "SUCCEEDED")
 
     # R-7.1
     def test_the_same_id_is_the_same_job(self):
