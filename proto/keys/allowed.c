@@ -180,8 +180,10 @@ shoal_allowed_read(const char *folder, shoal_allowed_t **ret_allowed, shoal_stat
         shoal_status_clear(status);
         done = true;
     }
-    done = done && (shoal_allowed_parse(shoal_buffer_slice(&text), ret_allowed, status) ||
-                    shoal_fail_while(status, "cannot use \"%s\"", path));
+    if (done && !shoal_allowed_parse(shoal_buffer_slice(&text), ret_allowed, status)) {
+        (void)shoal_fail_while(status, "cannot use \"%s\"", path);
+        done = false;
+    }
     shoal_buffer_fini(&text);
     return done;
 }
