@@ -53,8 +53,9 @@ admit_worker(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_msg_hello_t *hell
     welcome_send(hub, peer);
     shoal_cluster_cancel_strays(hub->cluster, worker, hello->running);
     shoal_drain_remind(hub, worker);
-    shoal_log(hub->log, SHOAL_LOG_INFO, "WORKER-JOINED", "worker=%s name=\"%s\" slots=%u window=%u",
-              worker->id, worker->name, worker->slots, worker->window);
+    shoal_log(hub->log, SHOAL_LOG_INFO, "WORKER-JOINED",
+              "worker=%s name=\"%s\" slots=%u window=%u key=%s", worker->id, worker->name,
+              worker->slots, worker->window, shoal_hub_key_name(hub, peer));
     return true;
 }
 

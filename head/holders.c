@@ -35,6 +35,13 @@ shoal_hub_check_key(shoal_hub_t *hub, shoal_peer_t *peer, shoal_slice_t role,
     return true;
 }
 
+const char *
+shoal_hub_key_name(const shoal_hub_t *hub, const shoal_peer_t *peer)
+{
+    const shoal_holder_t *holder = peer->has_key ? shoal_gate_find(hub->gate, &peer->proven) : NULL;
+    return holder ? holder->name : "-";
+}
+
 static bool
 is_still_allowed(const shoal_hub_t *hub, const shoal_peer_t *peer)
 {

@@ -173,6 +173,9 @@ SHOAL_MUST_CHECK bool shoal_hub_admit(shoal_hub_t *hub, shoal_peer_t *peer,
 SHOAL_MUST_CHECK bool shoal_hub_check_key(shoal_hub_t *hub, shoal_peer_t *peer, shoal_slice_t role,
                                           shoal_status_t *status);
 
+// The name of the peer's key; "-" without one.
+const char *shoal_hub_key_name(const shoal_hub_t *hub, const shoal_peer_t *peer);
+
 // Puts out those whose key a new list does not have.
 void shoal_hub_take_holders(shoal_hub_t *hub);
 

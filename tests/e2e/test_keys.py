@@ -13,8 +13,8 @@ from case import EndToEnd, ROOT, processes_of, program, wait_until
 
 sys.path.insert(0, os.path.join(ROOT, "tests", "proto", "python"))
 
-from keys import Join, KeyFolder, Pair  # noqa: E402
-from shoal_wire import Client  # noqa: E402
+from keys import Join, Pair  # noqa: E402
+from shoal_wire import Client, Worker  # noqa: E402
 
 
 class Keys(EndToEnd):
@@ -102,6 +102,7 @@ class Keys(EndToEnd):
         worker = self.new("worker", "rack2")
         self.assert_exit(self.shoal("start", "--join-file", worker), 0)
         wait_until(lambda: self.workers() == 1, 10, "the worker")
+        self.assertIn("key=rack2", self.log())
         listed = json.loads(self.shoal("key", "list", "--output", "json").out)
         self.assertEqual({(k["name"], k["role"]) for k in listed},
                          {("first-client", "client"), ("first-worker", "worker"),
@@ -253,13 +254,41 @@ class Keys(EndToEnd):
         wait_until(lambda: self.workers() == 1, 10, "the worker")
 
 
-class KeyFolders(unittest.TestCase):
-    def test_the_second_implementation_agrees_with_itself(self):
-        join = Join("tcp://h:1", Pair().public, Pair(), "client", "x")
-        again = Join.parse(join.token())
-        self.assertEqual((again.endpoint, again.own.secret, again.role), ("tcp://h:1",
-                                                                         join.own.secret, "client"))
-        self.assertTrue(KeyFolder)
+class Secrets(EndToEnd):
+    """What a job's arguments hold is on the disk only sealed."""
+
+    SECRET = "open-sesame-4711"
+
+    def files(self):
+        for folder, _, names in os.walk(self.folder):
+            for name in names:
+                if stat.S_ISREG(os.stat(os.path.join(folder, name)).st_mode):
+                    yield os.path.join(folder, name)
+
+    def assert_sealed(self):
+        boxes = [path for path in self.files() if path.endswith(".box")]
+        self.assertEqual(len(boxes), 1)
+        for path in self.files():
+            with open(path, "rb") as file:
+                self.assertNotIn(self.SECRET.encode(), file.read(), path)
+        for path in boxes + [path for path in self.files() if path.endswith("vault.key")]:
+            self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
+
+    def test_they_survive_the_head_and_are_readable_nowhere(self):
+        head = self.head()
+        whole = {"name": "secret", "class": "pipeline", "collect": True,
+                 "args": {"password": self.SECRET}}
+        with Client(head.endpoint, id="one") as client:
+            job = client.submit(whole, "job")
+        self.assert_sealed()
+        head.kill()
+        self.assert_sealed()
+        again = self.head()
+        with Worker(again.endpoint) as worker:
+            actor = worker.expect("ACTOR")
+            self.assertIn(self.SECRET.encode(), actor.payload)
+            self.assertEqual(actor.job, job)
+        self.assert_sealed()
 
 
 if __name__ == "__main__":
