@@ -44,6 +44,12 @@ struct shoal_kept {
 
 // ---- run.json
 
+static void
+facts_path(const char *folder, char path[PATH_MAX + 16])
+{
+    (void)snprintf(path, PATH_MAX + 16, "%s/run.json", folder);
+}
+
 static json_t *
 facts_to_json(const shoal_kept_facts_t *facts)
 {
@@ -58,7 +64,7 @@ static bool
 facts_read(shoal_kept_t *kept, shoal_status_t *status)
 {
     char path[PATH_MAX + 16];
-    (void)snprintf(path, sizeof(path), "%s/run.json", kept->path);
+    facts_path(kept->path, path);
     shoal_buffer_t text = SHOAL_BUFFER_INIT;
     if (!shoal_private_read(path, SHOAL_KEPT_FILE_MAX, &text, status)) {
         shoal_buffer_fini(&text);
@@ -95,7 +101,7 @@ facts_write(const char *folder, const shoal_kept_facts_t *facts, shoal_status_t 
                           "the name of the workflow file or of its output is not UTF-8");
     }
     char path[PATH_MAX + 16];
-    (void)snprintf(path, sizeof(path), "%s/run.json", folder);
+    facts_path(folder, path);
     bool done = shoal_private_write(path, shoal_slice_of(text), status);
     free(text);
     return done;
@@ -174,11 +180,21 @@ shoal_kept_close(shoal_kept_t **kept)
     }
 }
 
+// Its run.json goes first: what a kill leaves then is no run any more.
+static void
+folder_remove(const char *folder)
+{
+    char path[PATH_MAX + 16];
+    facts_path(folder, path);
+    (void)unlink(path);
+    shoal_directory_remove(folder);
+}
+
 void
 shoal_kept_remove(shoal_kept_t **kept)
 {
     if (kept && *kept) {
-        shoal_directory_remove((*kept)->path); // while it is locked
+        folder_remove((*kept)->path); // while it is locked
         shoal_kept_close(kept);
     }
 }
@@ -261,6 +277,7 @@ typedef struct folder {
     char path[PATH_MAX];
     uint64_t created;
     bool is_of_workflow;
+    bool is_remnant; // its removal was interrupted
 } folder_t;
 
 static int
@@ -303,6 +320,9 @@ list(const char *base, const char *workflow, size_t *ret_count)
         bool is_read = facts_read(kept, &ignored);
         (void)snprintf(folder->path, sizeof(folder->path), "%s", path);
         folder->created = is_read ? kept->facts.created : age_of(path);
+        char facts[PATH_MAX + 16];
+        facts_path(path, facts);
+        folder->is_remnant = access(facts, F_OK) != 0 && errno == ENOENT;
         folder->is_of_workflow = is_read && workflow && strcmp(kept->facts.workflow, workflow) == 0;
         shoal_kept_close(&kept);
     }
@@ -426,7 +446,7 @@ remove_idle(const char *path)
     kept->head_lock_fd = kept->lock_fd >= 0 ? lock_take(path, "head.lock") : -1;
     bool is_idle = kept->head_lock_fd >= 0;
     if (is_idle) {
-        shoal_directory_remove(path);
+        folder_remove(path);
     }
     shoal_kept_close(&kept);
     return is_idle;
@@ -462,7 +482,8 @@ shoal_kept_sweep(const char *base, const char *workflow, uint64_t now_seconds)
     folder_t *folders = list(base, workflow, &count);
     for (size_t i = 0; i < count; i++) {
         bool is_old = folders[i].created + SHOAL_KEPT_DAYS_MAX * DAY_SECONDS < now_seconds;
-        if ((is_old || left >= SHOAL_KEPT_RUNS_MAX || folders[i].is_of_workflow) &&
+        if ((is_old || left >= SHOAL_KEPT_RUNS_MAX || folders[i].is_of_workflow ||
+             folders[i].is_remnant) &&
             remove_idle(folders[i].path)) {
             swept++;
         } else {

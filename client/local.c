@@ -467,8 +467,7 @@ mend_head(shoal_local_t *local, shoal_status_t *status)
     bool was_ready = local->ready_fd < 0 && local->ready_len > 0;
     bool has_refused = !was_ready && WIFEXITED(wait_status);
     unsigned deaths = count_death(&local->head_deaths, &local->head_death_ms);
-    if ((has_refused && !is_worth_another(local)) || (!was_ready && local->head_starts == 1) ||
-        deaths > SHOAL_LOCAL_HEAD_RESTARTS_MAX) {
+    if ((has_refused && !is_worth_another(local)) || deaths > SHOAL_LOCAL_HEAD_RESTARTS_MAX) {
         return give_up(local, "shoal-head", how, deaths, status);
     }
     char line[192];

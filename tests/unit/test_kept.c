@@ -189,6 +189,19 @@ a_damaged_folder_stops_nobody_and_is_swept_once_it_is_old(void)
 }
 
 static void
+what_an_interrupted_removal_has_left_is_no_run_and_is_swept(void)
+{
+    shoal_kept_t *kept = kept_new("/w/flow.yaml", (uint64_t)time(NULL));
+    char path[PATH_MAX];
+    (void)snprintf(path, sizeof(path), "%s/../run.json", shoal_kept_head(kept));
+    CHECK(unlink(path) == 0);
+    CHECK(shoal_kept_sweep(base, NULL, (uint64_t)time(NULL)) == 0); // it goes on
+    shoal_kept_close(&kept);
+    CHECK(find("/w/flow.yaml") == NULL);
+    CHECK(shoal_kept_sweep(base, NULL, (uint64_t)time(NULL)) == 1 && folders() == 0);
+}
+
+static void
 what_cannot_be_kept_is_refused(void)
 {
     shoal_status_t status = SHOAL_STATUS_INIT;
@@ -215,6 +228,7 @@ main(void)
         KEPT_TEST(the_head_of_a_killed_command_is_waited_for),
         KEPT_TEST(old_ones_and_those_that_are_too_many_are_swept),
         KEPT_TEST(a_damaged_folder_stops_nobody_and_is_swept_once_it_is_old),
+        KEPT_TEST(what_an_interrupted_removal_has_left_is_no_run_and_is_swept),
         KEPT_TEST(what_cannot_be_kept_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -301,6 +301,20 @@ a_head_with_a_folder_of_its_own_holds_its_lock_and_waits_for_its_workers(void)
 }
 
 static void
+a_head_that_is_killed_before_it_listens_starts_again(void)
+{
+    heard_t heard = {0};
+    write_program("shoal-head", HEAD_TELLING "n=$(wc -l < $XDG_RUNTIME_DIR/args); "
+                                             "if [ $n = 1 ]; then kill -KILL $$; fi; " HEAD_GOOD);
+    shoal_local_t *local = start(&heard, 1);
+    TURN_UNTIL(local, heard.ready == 1);
+    CHECK_SAYS(heard.lines, "the head was killed by signal 9 (Killed): it is started again\n");
+    CHECK(lines_with("args", "/state --") == 2);
+    shoal_local_destroy(&local);
+    CHECK(run_directories() == 0);
+}
+
+static void
 a_head_that_refuses_what_it_has_kept_begins_with_nothing(void)
 {
     heard_t heard = {0};
@@ -481,6 +495,7 @@ main(void)
         LOCAL_TEST(a_child_with_much_to_say_at_its_end_is_heard),
         LOCAL_TEST(a_dead_worker_and_a_dead_head_start_again),
         LOCAL_TEST(a_head_with_a_folder_of_its_own_holds_its_lock_and_waits_for_its_workers),
+        LOCAL_TEST(a_head_that_is_killed_before_it_listens_starts_again),
         LOCAL_TEST(a_head_that_refuses_what_it_has_kept_begins_with_nothing),
         LOCAL_TEST(a_head_that_cannot_start_is_told_with_its_last_words),
         LOCAL_TEST(workers_that_die_again_and_again_are_given_up),
