@@ -10,15 +10,17 @@
 #   make install  programs and connectors to PREFIX (DESTDIR is honoured)
 #   make fuzz     every fuzzer for FUZZ_SECONDS each
 #   make chaos    the chaos suite with new seeds for CHAOS_SECONDS (SEEDS=7,20-30: these seeds)
+#   make sim      the head in a simulated world, SEEDS=1-10000
 #   make clean
 
-.PHONY: run test bench format check install fuzz chaos clean
+.PHONY: run test bench format check install fuzz chaos sim clean
 .DEFAULT_GOAL := run
 
 PRESET       ?= release
 PREFIX       ?= /usr/local
 JOBS         ?= 2
 FUZZ_SECONDS ?= 60
+SEEDS        ?= 1-10000
 CHAOS_SECONDS ?= 3600
 SEEDS        ?=
 CTEST        ?=
@@ -81,6 +83,12 @@ chaos:
 		$(if $(SEEDS),--seeds $(SEEDS),--for $(CHAOS_SECONDS))
 	@SHOAL_BUILD=build/$(PRESET) tests/chaos/local.py --seeds 1-40
 	@SHOAL_BUILD=build/$(PRESET) tests/chaos/hostile.py --messages 1000000 --silent 8000 --seconds 60
+
+sim:
+	@deploy/install-deps build test
+	@mkdir -p build && $(configure)
+	@cmake --build --preset $(PRESET) --target sim
+	@build/$(PRESET)/tests/sim --seeds $(SEEDS)
 
 clean:
 	@rm -rf build

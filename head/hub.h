@@ -15,7 +15,7 @@
 #include "head/peer.h"
 
 #define SHOAL_HUB_BUDGET      1000  // messages a turn
-#define SHOAL_HUB_SEND_HWM    10000 // messages on their way to one peer before it is dropped
+#define SHOAL_HUB_SEND_HWM    65536 // messages to one peer: more than outbox.h's bytes can be
 #define SHOAL_HUB_RECEIVE_HWM 256   // messages of one peer that wait to be read
 #define SHOAL_HUB_BACKLOG     4096  // connections that wait to be accepted
 #define SHOAL_PROMISES_MAX    65536 // answers that wait for the disk
