@@ -377,6 +377,12 @@ shoal_output_is_read(const shoal_output_t *output)
 }
 
 bool
+shoal_output_has_room(const shoal_output_t *output)
+{
+    return shoal_draft_first_credit(output) > 0;
+}
+
+bool
 shoal_output_is_waiting(const shoal_output_t *output)
 {
     return (output->is_refused && shoal_draft_first_credit(output) == 0) ||

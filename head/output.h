@@ -159,6 +159,9 @@ uint64_t shoal_output_bytes(const shoal_output_t *output);   // of committed pay
 bool shoal_output_is_fetched(const shoal_output_t *output); // somebody has had all of it
 bool shoal_output_is_read(const shoal_output_t *output);    // somebody is still fetching
 
+// A draft of the job could be opened now.
+bool shoal_output_has_room(const shoal_output_t *output);
+
 // An attempt of the job cannot go on, or not begin, for lack of room: show wait "disk".
 bool shoal_output_is_waiting(const shoal_output_t *output);
 

@@ -292,12 +292,13 @@ shoal_cluster_disk(shoal_cluster_t *cluster)
         return;
     }
     for (shoal_job_t *job = cluster->first; job; job = job->next) {
-        if (job->needs_disk) {
+        // Where there is none a try would be in vain, and would be another turn's reason to try.
+        if (job->needs_disk && (!job->output || shoal_output_has_room(job->output))) {
             job->needs_disk = false;
+            cluster->disk_waiters--;
             shoal_scheduler_update(cluster->scheduler, job);
         }
     }
-    cluster->disk_waiters = 0;
 }
 
 uint64_t
