@@ -357,6 +357,7 @@ sim_client_new(sim_t *sim, sim_job_t *job, bool is_reader)
     client->is_reader = is_reader;
     client->next_commit = 1;
     (void)snprintf(client->id, sizeof(client->id), "%s%s", is_reader ? "reader-" : "c-", job->id);
+    client->actor.name = client->id;
     sim_timer(&client->actor, job->submit_us, TIMER_START);
     return client;
 }

@@ -1,40 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// disk.c - see sim.h: head/scribe.h on a disk of memory that is slow, or full, when it shall be.
+// disk.c - see disk.h and sim.h: head/scribe.h on a disk of memory that is slow, or full, or loses
+// what was not committed, when it shall be.
 //
-// Design: lists are worked off one after the other, each after a delay; what comes of one is a
-// report. Batches are numbered; a place is a number cut in two.
+// Design: lists are worked off one after the other, each after a delay: its appends are written and
+// reported, its notes wait for the commit that follows after another delay, perhaps with those of
+// the next lists. Batches are numbered; a place is a number cut in two.
+
+#include "tests/sim/disk.h"
 
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "head/scribe.h"
 #include "proto/base/alloc.h"
-#include "tests/sim/sim.h"
 
-#define OFFSET_BITS   20
 #define LISTS_MAX     4 // under way at once: fewer than the real one takes
 #define DELAY_LEAST   100
 #define DELAY_MORE_US 5000
 #define SLOW_US       (200 * SIM_MS)
 
-typedef struct written {
-    uint64_t job; // 0: released
-    char *bytes;
-    uint32_t len;
-} written_t;
-
-struct sim_disk {
-    written_t *batches; // by number, from 0
-    uint64_t count;
-    uint64_t size;
-    uint64_t bytes; // in use, with headers
-    uint64_t full_until_us;
-    uint64_t slow_until_us;
-    test_random_t random;
-    shoal_scribe_t *scribe; // the one that runs, or NULL
-};
+enum { STEP_LIST, STEP_COMMIT };
 
 typedef struct work_list {
     struct work_list *next;
@@ -46,17 +32,26 @@ struct shoal_scribe {
     work_list_t *first;
     work_list_t *last;
     size_t list_count;
+    shoal_errands_t notes; // of the next commit
     shoal_errands_t stalled;
     uint64_t stalled_count;
     uint64_t durable_lsn;
+    bool has_journal;
     bool has_changed;
     bool is_planned;
+    bool is_commit_planned;
     int fd;
     shoal_scribe_report_t **reports;
     size_t report_count;
 };
 
 static sim_t *world; // the functions of scribe.h have no place for it
+
+sim_t *
+sim_disk_world(void)
+{
+    return world;
+}
 
 sim_disk_t *
 sim_disk_new(sim_t *sim)
@@ -73,6 +68,7 @@ sim_disk_destroy(sim_disk_t **disk)
     for (uint64_t i = 0; i < (*disk)->count; i++) {
         free((*disk)->batches[i].bytes);
     }
+    sim_journal_end(*disk);
     free((*disk)->batches);
     free(*disk);
     *disk = NULL;
@@ -89,6 +85,12 @@ void
 sim_disk_slow(sim_t *sim, uint64_t until_us)
 {
     sim->disk->slow_until_us = until_us;
+}
+
+static bool
+is_full(const sim_t *sim)
+{
+    return sim->disk->full_until_us > sim->now_us;
 }
 
 // ---- errands in lists, as in scribe.c
@@ -117,37 +119,38 @@ shoal_errands_take(shoal_errands_t *errands)
 
 // ---- batches
 
-static bool
+static void
 batch_write(shoal_scribe_t *scribe, shoal_errand_t *errand)
 {
     sim_disk_t *disk = scribe->sim->disk;
-    uint64_t bytes = errand->batch.payload.len + SHOAL_SPOOL_HEADER_BYTES;
-    if (disk->full_until_us > scribe->sim->now_us) {
-        return false;
-    }
+    const shoal_spool_batch_t *from = &errand->batch;
     if (disk->count == disk->size) {
         disk->size = disk->size ? disk->size * 2 : 256;
         disk->batches = shoal_realloc(disk->batches, disk->size * sizeof(*disk->batches));
     }
-    written_t *batch = &disk->batches[disk->count];
-    *batch = (written_t){errand->job, shoal_alloc(errand->batch.payload.len + 1),
-                         (uint32_t)errand->batch.payload.len};
+    sim_batch_t *batch = &disk->batches[disk->count];
+    *batch = (sim_batch_t){.job = errand->job,
+                           .call = from->call,
+                           .seq = from->seq,
+                           .attempt = from->attempt,
+                           .records = from->records,
+                           .bytes = shoal_alloc(from->payload.len + 1),
+                           .len = (uint32_t)from->payload.len};
     if (batch->len > 0) {
-        memcpy(batch->bytes, errand->batch.payload.ptr, batch->len);
+        memcpy(batch->bytes, from->payload.ptr, batch->len);
     }
     errand->batch.place =
-        (shoal_spool_place_t){(uint32_t)(disk->count >> OFFSET_BITS) + 1,
-                              (uint32_t)(disk->count & ((1U << OFFSET_BITS) - 1)), batch->len};
+        (shoal_spool_place_t){(uint32_t)(disk->count >> SIM_OFFSET_BITS) + 1,
+                              (uint32_t)(disk->count & ((1U << SIM_OFFSET_BITS) - 1)), batch->len};
     disk->count++;
-    disk->bytes += bytes;
-    return true;
+    disk->bytes += batch->len + SHOAL_SPOOL_HEADER_BYTES;
 }
 
-static written_t *
+static sim_batch_t *
 batch_at(shoal_scribe_t *scribe, shoal_spool_place_t place, uint64_t job)
 {
     sim_disk_t *disk = scribe->sim->disk;
-    uint64_t number = (uint64_t)(place.segment - 1) << OFFSET_BITS | place.offset;
+    uint64_t number = (uint64_t)(place.segment - 1) << SIM_OFFSET_BITS | place.offset;
     if (place.segment == 0 || number >= disk->count || disk->batches[number].job != job ||
         disk->batches[number].len != place.length) {
         sim_violation(scribe->sim,
@@ -158,44 +161,53 @@ batch_at(shoal_scribe_t *scribe, shoal_spool_place_t place, uint64_t job)
 }
 
 static void
-batch_remove(sim_disk_t *disk, written_t *batch)
+batch_remove(sim_disk_t *disk, sim_batch_t *batch)
 {
     disk->bytes -= batch->len + SHOAL_SPOOL_HEADER_BYTES;
     free(batch->bytes);
-    *batch = (written_t){0, NULL, 0};
+    *batch = (sim_batch_t){.job = 0};
 }
 
 // ---- what the thread does
 
 static void
-note_work(shoal_scribe_t *scribe, shoal_journal_note_t *note)
+stall(shoal_scribe_t *scribe, shoal_errand_t *errand)
 {
-    if (note->kind == SHOAL_JOURNAL_NOTE_MARK) {
-        scribe->durable_lsn = note->lsn;
+    shoal_errands_add(&scribe->stalled, errand);
+    scribe->has_changed = scribe->has_changed || scribe->stalled_count == 0;
+    scribe->stalled_count++;
+}
+
+static void
+batch_read(shoal_scribe_t *scribe, shoal_errand_t *errand)
+{
+    const sim_batch_t *batch = batch_at(scribe, errand->batch.place, errand->job);
+    if (zmq_msg_init_size(&errand->message, batch->len) != 0) {
+        abort();
     }
+    memcpy(zmq_msg_data(&errand->message), batch->bytes, batch->len);
 }
 
 static void
 errand_work(shoal_scribe_t *scribe, shoal_errand_t *errand, shoal_errands_t *done)
 {
     sim_disk_t *disk = scribe->sim->disk;
-    written_t *batch;
     switch (errand->kind) {
     case SHOAL_ERRAND_APPEND:
-        if (scribe->stalled.first || !batch_write(scribe, errand)) {
-            shoal_errands_add(&scribe->stalled, errand);
-            scribe->has_changed = scribe->has_changed || scribe->stalled_count == 0;
-            scribe->stalled_count++;
+        if (scribe->stalled.first || is_full(scribe->sim)) {
+            stall(scribe, errand);
             return;
         }
+        batch_write(scribe, errand);
         break;
-    case SHOAL_ERRAND_READ:
-        batch = batch_at(scribe, errand->batch.place, errand->job);
-        if (zmq_msg_init_size(&errand->message, batch->len) != 0) {
-            abort();
+    case SHOAL_ERRAND_NOTE: // what comes after an append that waits, waits
+        if (scribe->stalled.first) {
+            stall(scribe, errand);
+        } else {
+            shoal_errands_add(&scribe->notes, errand);
         }
-        memcpy(zmq_msg_data(&errand->message), batch->bytes, batch->len);
-        break;
+        return;
+    case SHOAL_ERRAND_READ: batch_read(scribe, errand); break;
     case SHOAL_ERRAND_RELEASE:
         batch_remove(disk, batch_at(scribe, errand->batch.place, errand->job));
         break;
@@ -206,7 +218,6 @@ errand_work(shoal_scribe_t *scribe, shoal_errand_t *errand, shoal_errands_t *don
             }
         }
         break;
-    case SHOAL_ERRAND_NOTE: note_work(scribe, (shoal_journal_note_t *)errand); break;
     case SHOAL_ERRAND_LETTERS:
     default: sim_violation(scribe->sim, "an errand of kind %d", (int)errand->kind);
     }
@@ -252,45 +263,104 @@ stalled_retry(shoal_scribe_t *scribe, shoal_errands_t *done)
     scribe->has_changed = true;
 }
 
+// Everything that was written up to now is durable, and the notes are.
+static void
+commit(shoal_scribe_t *scribe, shoal_errands_t *done)
+{
+    sim_disk_t *disk = scribe->sim->disk;
+    for (uint64_t i = 0; i < disk->count; i++) {
+        disk->batches[i].is_durable = true;
+    }
+    for (shoal_errand_t *errand; (errand = shoal_errands_take(&scribe->notes)) != NULL;) {
+        const shoal_journal_note_t *note = (const shoal_journal_note_t *)errand;
+        if (scribe->has_journal) {
+            sim_journal_note(scribe->sim, note);
+        }
+        if (note->kind == SHOAL_JOURNAL_NOTE_MARK) {
+            scribe->durable_lsn = note->lsn;
+        }
+        errand->is_done = true;
+        shoal_errands_add(done, errand);
+    }
+}
+
+static uint64_t
+delay(sim_t *sim)
+{
+    uint64_t delay_us = DELAY_LEAST + sim_below(&sim->disk->random, DELAY_MORE_US);
+    if (sim->disk->slow_until_us > sim->now_us) {
+        delay_us += sim_below(&sim->disk->random, SLOW_US);
+    }
+    return delay_us;
+}
+
 static void
 disk_plan(shoal_scribe_t *scribe)
 {
     sim_t *sim = scribe->sim;
     if (!scribe->is_planned && (scribe->first || scribe->stalled.first)) {
-        uint64_t delay_us = DELAY_LEAST + sim_below(&sim->disk->random, DELAY_MORE_US);
-        if (sim->disk->slow_until_us > sim->now_us) {
-            delay_us += sim_below(&sim->disk->random, SLOW_US);
-        }
         scribe->is_planned = true;
-        sim_plan(sim, scribe->first ? delay_us : SHOAL_SCRIBE_RETRY_MS * SIM_MS, SIM_EVENT_DISK,
-                 NULL, 0, 0);
+        sim_plan(sim, scribe->first ? delay(sim) : SHOAL_SCRIBE_RETRY_MS * SIM_MS, SIM_EVENT_DISK,
+                 scribe, STEP_LIST, sim->disk->life);
+    }
+    if (!scribe->is_commit_planned && scribe->notes.first) {
+        scribe->is_commit_planned = true;
+        sim_plan(sim, is_full(sim) ? SHOAL_SCRIBE_RETRY_MS * SIM_MS : delay(sim), SIM_EVENT_DISK,
+                 scribe, STEP_COMMIT, sim->disk->life);
     }
 }
 
-void
-sim_disk_handle(sim_t *sim)
+static void
+list_work(shoal_scribe_t *scribe, shoal_errands_t *done)
 {
-    shoal_scribe_t *scribe = sim->disk->scribe;
-    if (!scribe) {
+    work_list_t *list = scribe->first;
+    if (!list) {
         return;
     }
-    scribe->is_planned = false;
-    shoal_errands_t done = {NULL, NULL};
-    work_list_t *list = scribe->first;
-    if (list) {
-        scribe->first = list->next;
-        if (!scribe->first) {
-            scribe->last = NULL;
-        }
-        scribe->list_count--;
-        for (shoal_errand_t *errand; (errand = shoal_errands_take(&list->errands)) != NULL;) {
-            errand_work(scribe, errand, &done);
-        }
-        free(list);
+    scribe->first = list->next;
+    if (!scribe->first) {
+        scribe->last = NULL;
     }
-    stalled_retry(scribe, &done);
+    scribe->list_count--;
+    for (shoal_errand_t *errand; (errand = shoal_errands_take(&list->errands)) != NULL;) {
+        errand_work(scribe, errand, done);
+    }
+    free(list);
+}
+
+void
+sim_disk_handle(sim_t *sim, unsigned step, uint64_t life)
+{
+    shoal_scribe_t *scribe = sim->disk->scribe;
+    if (!scribe || sim->disk->is_dead || life != sim->disk->life) {
+        return;
+    }
+    shoal_errands_t done = {NULL, NULL};
+    if (step == STEP_LIST) {
+        scribe->is_planned = false;
+        stalled_retry(scribe, &done);
+        list_work(scribe, &done);
+    } else {
+        scribe->is_commit_planned = false;
+        if (!is_full(sim)) {
+            commit(scribe, &done);
+        }
+    }
     report(scribe, &done);
     disk_plan(scribe);
+}
+
+// What was not committed was never written.
+void
+sim_disk_crash(sim_t *sim)
+{
+    sim_disk_t *disk = sim->disk;
+    for (uint64_t i = 0; i < disk->count; i++) {
+        if (disk->batches[i].job != 0 && !disk->batches[i].is_durable) {
+            batch_remove(disk, &disk->batches[i]);
+        }
+    }
+    disk->is_dead = true;
 }
 
 // ---- head/scribe.h
@@ -299,12 +369,13 @@ bool
 shoal_scribe_start(const shoal_scribe_config_t *config, shoal_scribe_t **ret_scribe,
                    shoal_status_t *status)
 {
-    (void)config;
     (void)status;
     shoal_scribe_t *scribe = shoal_alloc(sizeof(*scribe));
     scribe->sim = world;
+    scribe->has_journal = config->spool.journal != NULL;
     scribe->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     world->disk->scribe = scribe;
+    world->disk->is_dead = false;
     *ret_scribe = scribe;
     return true;
 }
@@ -317,6 +388,19 @@ drop_all(shoal_errands_t *errands, shoal_errand_drop_fn *drop, void *ctx)
     }
 }
 
+// With a journal, what the thread has is worked off first, if there is room for it.
+static void
+work_off(shoal_scribe_t *scribe, shoal_errands_t *done)
+{
+    if (scribe->has_journal && !scribe->sim->disk->is_dead && !is_full(scribe->sim)) {
+        stalled_retry(scribe, done);
+        while (scribe->first) {
+            list_work(scribe, done);
+        }
+        commit(scribe, done);
+    }
+}
+
 void
 shoal_scribe_stop(shoal_scribe_t **scribe, shoal_errand_drop_fn *drop, void *ctx)
 {
@@ -324,6 +408,9 @@ shoal_scribe_stop(shoal_scribe_t **scribe, shoal_errand_drop_fn *drop, void *ctx
         return;
     }
     shoal_scribe_t *it = *scribe;
+    shoal_errands_t done = {NULL, NULL};
+    work_off(it, &done);
+    drop_all(&done, drop, ctx);
     while (it->first) {
         work_list_t *list = it->first;
         it->first = list->next;
@@ -331,10 +418,12 @@ shoal_scribe_stop(shoal_scribe_t **scribe, shoal_errand_drop_fn *drop, void *ctx
         free(list);
     }
     drop_all(&it->stalled, drop, ctx);
+    drop_all(&it->notes, drop, ctx);
     for (size_t i = 0; i < it->report_count; i++) {
         drop_all(&it->reports[i]->errands, drop, ctx);
         free(it->reports[i]);
     }
+    sim_disk_crash(it->sim);
     free(it->reports);
     (void)close(it->fd);
     it->sim->disk->scribe = NULL;

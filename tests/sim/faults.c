@@ -115,6 +115,23 @@ disk_slow(sim_t *sim, const sim_fault_t *fault)
     sim_disk_slow(sim, sim->now_us + fault->value * SIM_MS);
 }
 
+// At any message that it sends.
+static void
+head_kill(sim_t *sim, const sim_fault_t *fault)
+{
+    if (sim->has_journal) {
+        sim_head_kill(sim, fault->target % 4 ? fault->target % 97 : 0, fault->value * SIM_MS);
+    }
+}
+
+static void
+head_stop(sim_t *sim, const sim_fault_t *fault)
+{
+    if (sim->has_journal) {
+        sim_head_stop(sim, fault->value * SIM_MS);
+    }
+}
+
 static const struct {
     const char *kind;
     void (*happen)(sim_t *sim, const sim_fault_t *fault);
@@ -127,6 +144,7 @@ static const struct {
     {"vanish", conn_vanish, 4, 1},      {"slow", conn_slow, 6, 1500},
     {"client-kill", client_kill, 4, 1}, {"stall", head_stall, 3, 3000},
     {"disk-full", disk_full, 3, 5000},  {"disk-slow", disk_slow, 3, 5000},
+    {"head-kill", head_kill, 6, 3000},  {"head-stop", head_stop, 2, 2000},
 };
 
 #define KIND_COUNT (sizeof(kinds) / sizeof(kinds[0]))
@@ -166,6 +184,12 @@ sim_fault_happen(sim_t *sim, const sim_fault_t *fault)
 {
     for (size_t i = 0; i < KIND_COUNT; i++) {
         if (strcmp(kinds[i].kind, fault->kind) == 0) {
+            if (sim->is_verbose) {
+                (void)fprintf(stderr, "%llu.%06llu fault: %s %u %llu\n",
+                              (unsigned long long)(sim->now_us / SIM_SECOND),
+                              (unsigned long long)(sim->now_us % SIM_SECOND), fault->kind,
+                              fault->target, (unsigned long long)fault->value);
+            }
             kinds[i].happen(sim, fault);
         }
     }

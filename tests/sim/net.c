@@ -48,6 +48,18 @@ fd_find(const sim_t *sim)
     return fd;
 }
 
+// What happens, line by line, for people.
+static void
+trace(const sim_t *sim, const sim_conn_t *conn, const char *what, int type)
+{
+    if (sim->is_verbose) {
+        (void)fprintf(stderr, "%llu.%06llu %s %u %s\n",
+                      (unsigned long long)(sim->now_us / SIM_SECOND),
+                      (unsigned long long)(sim->now_us % SIM_SECOND), conn->owner->name, conn->key,
+                      type ? shoal_message_name(type) : what);
+    }
+}
+
 sim_conn_t *
 sim_conn_open(sim_t *sim, sim_actor_t *owner)
 {
@@ -60,6 +72,7 @@ sim_conn_open(sim_t *sim, sim_actor_t *owner)
     conn->owner = owner;
     conn->next = sim->conns;
     sim->conns = conn;
+    trace(sim, conn, "dials", 0);
     return conn;
 }
 
@@ -152,6 +165,7 @@ sim_conn_send(sim_conn_t *conn, const shoal_message_t *message, shoal_slice_t pa
             memcpy(letter->payload, payload.ptr, payload.len);
         }
     }
+    trace(conn->owner->sim, conn, "", (int)message->type);
     line_add(conn, &conn->up, letter, SIM_EVENT_UP);
 }
 
@@ -239,6 +253,7 @@ letter_hear(sim_actor_t *actor, sim_letter_t *letter)
                       shoal_message_name((int)message.type));
     }
     shoal_slice_t payload = {letter->payload, letter->payload_len};
+    trace(actor->sim, actor->conn, "", (int)message.type);
     actor->ops->hear(actor, &message, payload);
 }
 
@@ -294,6 +309,7 @@ lose(sim_t *sim, sim_conn_t *conn)
         sim_plan(sim, actor->frozen_until_us - sim->now_us, SIM_EVENT_LOST, conn, 0, 0);
         return;
     }
+    trace(sim, conn, "is cut off", 0);
     conn->is_peer_open = false;
     actor->conn = NULL;
     actor->ops->lost(actor);
@@ -316,19 +332,48 @@ sim_net_handle(sim_t *sim, const sim_event_t *event)
     case SIM_EVENT_TIMER:
     case SIM_EVENT_FAULT:
     case SIM_EVENT_DISK:
-    case SIM_EVENT_RESTART:
     default: break;
     }
 }
 
-void
-sim_net_end(sim_t *sim)
+static void
+inbox_clear(sim_t *sim)
 {
     while (sim->inbox_first) {
         sim_letter_t *letter = sim->inbox_first;
         sim->inbox_first = letter->next;
         sim_letter_free(letter);
     }
+    sim->inbox_last = NULL;
+    sim->inbox_count = 0;
+    sim->frame = 0;
+}
+
+// What it has sent before arrives; what is on its way to it is lost.
+void
+sim_net_head_ended(sim_t *sim)
+{
+    for (sim_conn_t *conn = sim->conns; conn; conn = conn->next) {
+        if (!conn->is_head_open) {
+            continue;
+        }
+        uint64_t last_us = conn->down.due_us > sim->now_us ? conn->down.due_us - sim->now_us : 0;
+        conn->is_head_open = false;
+        line_clear(&conn->up);
+        if (!conn->is_broken) {
+            sim_plan(sim, last_us + DELAY_LEAST_US, SIM_EVENT_LOST, conn, 0, 0);
+        }
+        conn->is_broken = true;
+    }
+    inbox_clear(sim);
+    sim->note_count = 0;
+    sim->note_frame = 0;
+}
+
+void
+sim_net_end(sim_t *sim)
+{
+    inbox_clear(sim);
     while (sim->conns) {
         sim_conn_t *conn = sim->conns;
         sim->conns = conn->next;

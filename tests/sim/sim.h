@@ -52,7 +52,6 @@ typedef enum sim_event_kind {
     SIM_EVENT_TIMER,   // an actor's
     SIM_EVENT_FAULT,
     SIM_EVENT_DISK,
-    SIM_EVENT_RESTART, // of the head
 } sim_event_kind_t;
 
 typedef struct sim_event {
@@ -114,7 +113,8 @@ void sim_conn_cut(sim_conn_t *conn, uint64_t head_us, uint64_t peer_us);
 
 void sim_letter_free(sim_letter_t *letter);
 void sim_net_handle(sim_t *sim, const sim_event_t *event);
-void sim_net_end(sim_t *sim); // frees all
+void sim_net_head_ended(sim_t *sim); // all connections end with it
+void sim_net_end(sim_t *sim);        // frees all
 
 // ---- actors: workers and clients
 
@@ -126,6 +126,7 @@ typedef struct sim_actor_ops {
 
 struct sim_actor {
     sim_t *sim;
+    const char *name;
     const sim_actor_ops_t *ops;
     test_random_t random;
     sim_conn_t *conn;         // NULL: none
@@ -249,6 +250,13 @@ sim_actor_t *sim_client_actor(sim_client_t *client);
 void sim_client_kill(sim_client_t *client);
 bool sim_client_is_done(const sim_client_t *client);
 
+// ---- the head's life
+
+// Kills the head after `messages` more that it sends (0: at once); it is started again after that
+// time. A head that is asked to stop says goodbye and has everything durable.
+void sim_head_kill(sim_t *sim, uint64_t messages, uint64_t down_us);
+void sim_head_stop(sim_t *sim, uint64_t down_us);
+
 // ---- faults: faults.c
 
 typedef struct sim_fault {
@@ -268,7 +276,8 @@ void sim_fault_happen(sim_t *sim, const sim_fault_t *fault);
 typedef struct sim_disk sim_disk_t;
 sim_disk_t *sim_disk_new(sim_t *sim);
 void sim_disk_destroy(sim_disk_t **disk);
-void sim_disk_handle(sim_t *sim);
+void sim_disk_handle(sim_t *sim, unsigned step, uint64_t life);
+void sim_disk_crash(sim_t *sim); // what is not durable is lost, and nothing more is written
 void sim_disk_fill(sim_t *sim, uint64_t until_us); // it is full until then
 void sim_disk_slow(sim_t *sim, uint64_t until_us);
 
@@ -293,6 +302,8 @@ struct sim {
     size_t event_size;
     uint64_t handled; // events so far
     uint64_t turns;
+    uint64_t second; // of the turns that are counted
+    unsigned second_turns;
     bool is_verbose;
     // the head
     shoal_hub_t *hub;
@@ -300,7 +311,12 @@ struct sim {
     bool is_over;
     int lifeline[2];
     size_t send_hwm;
-    uint64_t stall_us; // the head stands still at the next turn
+    uint64_t stall_us;   // the head stands still at the next turn
+    uint64_t ends_after; // the head is killed after so many messages, if not 0
+    uint64_t down_us;    // and is away for so long
+    uint64_t skew_us;    // the clock of a dead head runs ahead
+    bool is_ended;       // it was killed, or asked to stop
+    bool has_journal;
     sim_letter_t *inbox_first;
     sim_letter_t *inbox_last;
     size_t inbox_count;

@@ -702,6 +702,7 @@ sim_worker_new(sim_t *sim, unsigned index)
         (sim_actor_t){.sim = sim, .ops = &ops, .random = {sim_hash(sim->seed, 1000 + index)}};
     worker->index = index;
     (void)snprintf(worker->id, sizeof(worker->id), "w%u", index);
+    worker->actor.name = worker->id;
     worker->slots = 1 + (uint32_t)sim_below(&worker->actor.random, 4);
     worker->window = worker->slots + (uint32_t)sim_below(&worker->actor.random, 3);
     sim_timer(&worker->actor, sim_below(&worker->actor.random, SIM_SECOND), TIMER_START);

@@ -12,6 +12,8 @@
 #include "tests/sim/sim.h"
 #include "tests/sim/zmq.h"
 
+#define TURNS_MAX 20000U // in a second
+
 // ---- chance
 
 uint64_t
@@ -111,8 +113,7 @@ event_handle(sim_t *sim, const sim_event_t *event)
     case SIM_EVENT_LOST: sim_net_handle(sim, event); break;
     case SIM_EVENT_TIMER: timer_handle(sim, event); break;
     case SIM_EVENT_FAULT: sim_fault_happen(sim, event->target); break;
-    case SIM_EVENT_DISK: sim_disk_handle(sim); break;
-    case SIM_EVENT_RESTART:
+    case SIM_EVENT_DISK: sim_disk_handle(sim, event->timer, event->value); break;
     default: break;
     }
 }
@@ -168,6 +169,13 @@ bool
 sim_turn(sim_t *sim)
 {
     sim->turns++;
+    if (sim->now_us / SIM_SECOND != sim->second) {
+        sim->second = sim->now_us / SIM_SECOND;
+        sim->second_turns = 0;
+    }
+    if (++sim->second_turns > TURNS_MAX) {
+        sim_violation(sim, "the head turns and turns: %u times in a second", TURNS_MAX);
+    }
     sim_check_turn(sim);
     if (sim->now_us > SIM_END_US) {
         sim_print_head(sim);
@@ -184,11 +192,45 @@ sim_turn(sim_t *sim)
     if (!sim->is_over && is_all_done(sim)) {
         sim->is_over = true;
     }
-    if (sim->is_over && sim->lifeline[1] >= 0) {
+    bool is_end = sim->is_over || sim->is_ended;
+    if (is_end && sim->lifeline[1] >= 0) {
         (void)close(sim->lifeline[1]); // the head reads the end of its lifeline and stops
         sim->lifeline[1] = -1;
     }
-    return sim->is_over;
+    return is_end;
+}
+
+// ---- the head's life
+
+// It is dead from now on: nothing that it says is heard, nothing that it writes is written.
+void
+sim_head_die(sim_t *sim)
+{
+    sim->is_head_up = false;
+    sim->is_ended = true;
+    sim->ends_after = 0;
+    sim_disk_crash(sim);
+}
+
+void
+sim_head_kill(sim_t *sim, uint64_t messages, uint64_t down_us)
+{
+    if (sim->is_head_up && !sim->is_ended) {
+        sim->down_us = down_us;
+        sim->ends_after = messages;
+        if (messages == 0) {
+            sim_head_die(sim);
+        }
+    }
+}
+
+void
+sim_head_stop(sim_t *sim, uint64_t down_us)
+{
+    if (sim->is_head_up && !sim->is_ended) {
+        sim->down_us = down_us;
+        sim->is_ended = true;
+    }
 }
 
 // Room for all that the jobs will write, and for what is on its way: a spool that is too small for
@@ -203,6 +245,7 @@ spool_limit(sim_t *sim)
     return sim_below(&sim->random, 3) ? 0 : bytes;
 }
 
+// From its start to its end.
 static void
 head_live(sim_t *sim)
 {
@@ -215,6 +258,7 @@ head_live(sim_t *sim)
         .listen = "tcp://127.0.0.1:1",
         .state = state,
         .insecure_loopback = true,
+        .has_journal = sim->has_journal,
         .lifeline_fd = sim->lifeline[0],
         .ready_fd = -1,
         .memory_limit_bytes = sim_below(&sim->random, 2) ? 0 : 262144,
@@ -225,13 +269,35 @@ head_live(sim_t *sim)
     };
     shoal_status_t status = SHOAL_STATUS_INIT;
     sim->is_head_up = true;
+    sim->is_ended = false;
     if (!shoal_hub_new(&config, NULL, &sim->hub, &status) || !shoal_hub_run(sim->hub, &status)) {
         sim_violation(sim, "the head failed: %s", status.text);
     }
-    sim->is_head_up = false; // what it says from now on is not heard
+    sim->is_head_up = sim->is_head_up && !sim->is_over; // one that was asked to stop says goodbye
     shoal_hub_destroy(&sim->hub);
+    sim->is_head_up = false;
+    sim->skew_us = 0;
+    sim_net_head_ended(sim);
     (void)close(sim->lifeline[0]);
     (void)close(sim->monitor_fd);
+    if (sim->lifeline[1] >= 0) {
+        (void)close(sim->lifeline[1]);
+    }
+}
+
+// Lives until everything is over.
+static void
+head_run(sim_t *sim)
+{
+    for (;;) {
+        head_live(sim);
+        if (sim->is_over) {
+            return;
+        }
+        uint64_t again_us = sim->now_us + sim->down_us;
+        while (sim_step(sim, again_us)) {
+        }
+    }
 }
 
 static void
@@ -243,6 +309,7 @@ world_make(sim_t *sim)
     sim->lifeline[0] = sim->lifeline[1] = -1;
     sim->send_hwm = SHOAL_HUB_SEND_HWM;
     sim->disk = sim_disk_new(sim);
+    sim->has_journal = sim_below(&sim->random, 4) > 0;
     sim_jobs_plan(sim);
     sim->worker_count = 1 + sim_below(&sim->random, sim_below(&sim->random, 3) ? 6 : 20);
     for (size_t i = 0; i < sim->worker_count; i++) {
@@ -291,7 +358,7 @@ sim_run(uint64_t seed, const char *script, bool is_verbose, uint64_t *ret_events
         sim_violation(sim, "cannot read \"%s\"", script);
     }
     world_make(sim);
-    head_live(sim);
+    head_run(sim);
     for (size_t i = 0; i < sim->job_count; i++) {
         sim_job_check(&sim->jobs[i]);
     }

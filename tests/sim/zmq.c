@@ -25,6 +25,7 @@
 #define FD_FIRST   1000 // of connections, as the head sees them
 #define SLOP_US    2000 // the head looks again that late, at most, after something has come
 #define INBOX_MANY 300
+#define TURN_US    20
 
 // The functions below have no place for an argument of ours: one world at a time.
 static sim_t *world;
@@ -47,7 +48,7 @@ sim_zmq_begin(sim_t *sim)
 uint64_t
 shoal_clock_us(void)
 {
-    return world ? world->now_us : 0;
+    return world ? world->now_us + world->skew_us : 0;
 }
 
 uint64_t
@@ -339,6 +340,9 @@ identity_take(sim_t *sim, const unsigned char *bytes, size_t size)
         key = key << 8 | bytes[i];
     }
     sim_conn_t *conn = sim_conn_by_key(sim, key);
+    if (sim->ends_after > 0 && --sim->ends_after == 0) {
+        sim_head_die(sim); // in the midst of a turn
+    }
     if (!sim->is_head_up) {
         sim->sending = NULL; // swallowed
     } else if (!conn || !conn->is_head_open) {
@@ -374,7 +378,9 @@ static void
 draft_send(sim_t *sim)
 {
     sim_letter_t *letter = sim->draft;
-    call_note(sim, letter);
+    if (sim->sending) {
+        call_note(sim, letter);
+    }
     sim->draft = NULL;
     sim->draft_frames = 0;
     if (sim->sending) {
@@ -443,6 +449,31 @@ zmq_msg_send(zmq_msg_t *message, void *socket, int flags)
 
 // ---- the turn
 
+// One of the head's own descriptors.
+static bool
+is_readable(int fd)
+{
+    struct pollfd look = {.fd = fd, .events = POLLIN};
+    struct timespec none = {0, 0};
+    return syscall(SYS_ppoll, &look, 1, &none, NULL, 0) > 0;
+}
+
+// At its end the head waits for the disk in this way. A dead one sees its time pass, and that is all.
+int
+poll(struct pollfd *fds, nfds_t count, int timeout)
+{
+    sim_t *sim = world;
+    (void)count;
+    if (!sim->is_head_up) {
+        sim->skew_us += (uint64_t)timeout * SIM_MS;
+        return 0;
+    }
+    uint64_t until_us = sim->now_us + (uint64_t)timeout * SIM_MS;
+    while (!is_readable(fds[0].fd) && sim_step(sim, until_us)) {
+    }
+    return is_readable(fds[0].fd) ? 1 : 0;
+}
+
 static bool
 is_ready(sim_t *sim, zmq_pollitem_t *items, int count)
 {
@@ -452,12 +483,18 @@ is_ready(sim_t *sim, zmq_pollitem_t *items, int count)
         if (items[i].socket == &router_place) {
             items[i].revents = sim->inbox_first ? ZMQ_POLLIN : 0;
         } else if (!items[i].socket && sim->is_signalled) {
-            struct pollfd look = {.fd = items[i].fd, .events = POLLIN};
-            items[i].revents = poll(&look, 1, 0) > 0 ? ZMQ_POLLIN : 0;
+            items[i].revents = is_readable(items[i].fd) ? ZMQ_POLLIN : 0;
         }
         is_any = is_any || items[i].revents;
     }
     return is_any;
+}
+
+// One more event until then, unless the head has ended.
+static bool
+sim_live(sim_t *sim, uint64_t until_us)
+{
+    return !sim->is_ended && sim_step(sim, until_us);
 }
 
 int
@@ -477,14 +514,21 @@ zmq_poll(zmq_pollitem_t *items, int count, long timeout)
     if (sim->stall_us > 0) { // it stands still, the world does not
         uint64_t end_us = sim->now_us + sim->stall_us;
         sim->stall_us = 0;
-        while (sim_step(sim, end_us)) {
+        while (sim_live(sim, end_us)) {
         }
     }
-    while (!is_ready(sim, items, count) && sim_step(sim, until_us)) {
+    uint64_t turn_us = sim->now_us + TURN_US; // a turn takes its time
+    while (sim_live(sim, turn_us)) {
+    }
+    while (!is_ready(sim, items, count) && sim_live(sim, until_us)) {
     }
     uint64_t slop_us = sim->now_us + sim_below(&sim->random, SLOP_US);
     while (sim->inbox_count < INBOX_MANY &&
-           sim_step(sim, slop_us < until_us ? slop_us : until_us)) {
+           sim_live(sim, slop_us < until_us ? slop_us : until_us)) {
+    }
+    if (sim->is_ended) {
+        (void)sim_turn(sim);
+        sim->is_signalled = true;
     }
     bool is_any = is_ready(sim, items, count);
     sim->is_signalled = false;

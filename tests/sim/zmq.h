@@ -19,6 +19,7 @@ void sim_zmq_note(sim_t *sim, int fd);
 // world.c: one event that is due until then, or the time passes (false).
 bool sim_step(sim_t *sim, uint64_t until_us);
 bool sim_turn(sim_t *sim);
+void sim_head_die(sim_t *sim);
 
 // net.c: the connection that a routing id or a descriptor stands for, or NULL.
 sim_conn_t *sim_conn_by_key(const sim_t *sim, uint32_t key);
