@@ -2,10 +2,12 @@
 //
 // check.c - see sim.h: what must hold of the head's own structures before each of its turns.
 
+#include "head/peer.h"
 #include "head/scheduler.h"
-#include "tests/sim/sim.h"
+#include "tests/sim/zmq.h"
 
 #define WHOLE_EVERY 16 // turns: the whole backlog is counted that often
+#define AGAIN_EVERY 53 // and the journal replayed
 
 static void
 check_attempt(sim_t *sim, const shoal_job_t *job, const shoal_attempt_t *attempt)
@@ -122,6 +124,20 @@ check_worker(sim_t *sim, const shoal_worker_t *worker)
     }
 }
 
+// A worker that is connected and was heard just now is not suspect.
+static void
+check_suspicion(sim_t *sim, const shoal_worker_t *worker)
+{
+    const shoal_peer_t *peer = worker->peer;
+    const sim_conn_t *conn = peer ? sim_conn_by_key(sim, peer->key) : NULL;
+    uint64_t now_ms = shoal_hub_now(sim->hub);
+    if (worker->state == SHOAL_WORKER_SUSPECT && conn && conn->is_head_open && conn->is_peer_open &&
+        !conn->is_broken && peer->heard_ms + SIM_LIVENESS_MS / 4 > now_ms) {
+        sim_violation(sim, "%s is suspect: heard %llu ms ago, and its connection is open",
+                      worker->id, (unsigned long long)(now_ms - peer->heard_ms));
+    }
+}
+
 void
 sim_check_turn(sim_t *sim)
 {
@@ -129,6 +145,9 @@ sim_check_turn(sim_t *sim)
         return;
     }
     bool is_whole = sim->turns % WHOLE_EVERY == 0;
+    if (sim->turns % AGAIN_EVERY == 0) {
+        sim_check_again(sim);
+    }
     shoal_cluster_t *cluster = shoal_hub_cluster(sim->hub);
     for (const shoal_job_t *job = shoal_cluster_first_job(cluster); job; job = job->next) {
         check_job(sim, job, is_whole);
@@ -138,6 +157,7 @@ sim_check_turn(sim_t *sim)
         const shoal_worker_t *worker = shoal_registry_first(registry, (shoal_worker_state_t)state);
         for (; worker; worker = worker->list_next) {
             check_worker(sim, worker);
+            check_suspicion(sim, worker);
         }
     }
 }

@@ -8,6 +8,8 @@
 
 #include <stdlib.h>
 
+#include <zmq.h>
+
 #include "proto/base/alloc.h"
 #include "tests/sim/zmq.h"
 
@@ -72,6 +74,7 @@ sim_conn_open(sim_t *sim, sim_actor_t *owner)
     conn->owner = owner;
     conn->next = sim->conns;
     sim->conns = conn;
+    sim_zmq_note(sim, ZMQ_EVENT_ACCEPTED, conn->fd);
     trace(sim, conn, "dials", 0);
     return conn;
 }
@@ -292,10 +295,8 @@ hang_up(sim_t *sim, sim_conn_t *conn)
     conn->is_head_open = false;
     conn->is_broken = true;
     line_clear(&conn->down);
-    // The monitor tells at once, or when the descriptor may be another's already.
-    uint64_t late_us =
-        sim_below(&conn->owner->random, 4) ? 10 : sim_below(&conn->owner->random, 50000);
-    sim_plan(sim, late_us, SIM_EVENT_MONITOR, conn, 0, 0);
+    // libzmq tells before the descriptor can be another's; when the head listens is another matter.
+    sim_zmq_note(sim, ZMQ_EVENT_DISCONNECTED, conn->fd);
 }
 
 static void
@@ -323,11 +324,6 @@ sim_net_handle(sim_t *sim, const sim_event_t *event)
     case SIM_EVENT_UP: arrive_up(sim, conn); break;
     case SIM_EVENT_DOWN: arrive_down(sim, conn); break;
     case SIM_EVENT_HANGUP: hang_up(sim, conn); break;
-    case SIM_EVENT_MONITOR:
-        if (sim->is_head_up) {
-            sim_zmq_note(sim, conn->fd);
-        }
-        break;
     case SIM_EVENT_LOST: lose(sim, conn); break;
     case SIM_EVENT_TIMER:
     case SIM_EVENT_FAULT:

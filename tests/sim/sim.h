@@ -44,12 +44,11 @@ typedef struct sim_actor sim_actor_t;
 // ---- time
 
 typedef enum sim_event_kind {
-    SIM_EVENT_UP,      // a letter arrives at the head
-    SIM_EVENT_DOWN,    // a letter arrives at a peer
-    SIM_EVENT_HANGUP,  // the head's side of a connection is closed
-    SIM_EVENT_MONITOR, // the head's monitor hears of it
-    SIM_EVENT_LOST,    // the peer hears of it
-    SIM_EVENT_TIMER,   // an actor's
+    SIM_EVENT_UP,     // a letter arrives at the head
+    SIM_EVENT_DOWN,   // a letter arrives at a peer
+    SIM_EVENT_HANGUP, // the head's side of a connection is closed
+    SIM_EVENT_LOST,   // the peer hears of it
+    SIM_EVENT_TIMER,  // an actor's
     SIM_EVENT_FAULT,
     SIM_EVENT_DISK,
 } sim_event_kind_t;
@@ -284,7 +283,8 @@ void sim_disk_slow(sim_t *sim, uint64_t until_us);
 // ---- what must hold: check.c
 
 void sim_check_turn(sim_t *sim);
-void sim_print_head(sim_t *sim); // where it stands, for people
+void sim_check_again(sim_t *sim); // again.c: what the journal has makes the same jobs
+void sim_print_head(sim_t *sim);  // where it stands, for people
 
 // A rule of the world is broken: says it with the time and ends the process.
 void sim_violation(sim_t *sim, const char *format, ...)

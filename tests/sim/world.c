@@ -109,7 +109,6 @@ event_handle(sim_t *sim, const sim_event_t *event)
     case SIM_EVENT_UP:
     case SIM_EVENT_DOWN:
     case SIM_EVENT_HANGUP:
-    case SIM_EVENT_MONITOR:
     case SIM_EVENT_LOST: sim_net_handle(sim, event); break;
     case SIM_EVENT_TIMER: timer_handle(sim, event); break;
     case SIM_EVENT_FAULT: sim_fault_happen(sim, event->target); break;

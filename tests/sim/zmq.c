@@ -34,6 +34,7 @@ static int router_place;
 static int monitor_place;
 
 typedef struct monitor_note {
+    uint16_t event;
     int fd;
 } monitor_note_t;
 
@@ -210,10 +211,10 @@ sim_zmq_deliver(sim_t *sim, sim_letter_t *letter)
 }
 
 void
-sim_zmq_note(sim_t *sim, int fd)
+sim_zmq_note(sim_t *sim, uint16_t event, int fd)
 {
     sim->notes = shoal_realloc(sim->notes, (sim->note_count + 1) * sizeof(*sim->notes));
-    sim->notes[sim->note_count++] = (monitor_note_t){fd};
+    sim->notes[sim->note_count++] = (monitor_note_t){event, fd};
     uint64_t one = 1;
     (void)!write(sim->monitor_fd, &one, sizeof(one));
     sim->is_signalled = true;
@@ -280,7 +281,7 @@ monitor_receive(sim_t *sim, zmq_msg_t *message)
     }
     if (sim->note_frame++ == 0) {
         unsigned char event[6] = {0};
-        uint16_t kind = ZMQ_EVENT_DISCONNECTED;
+        uint16_t kind = sim->notes[0].event;
         uint32_t fd = (uint32_t)sim->notes[0].fd;
         memcpy(event, &kind, sizeof(kind));
         memcpy(event + 2, &fd, sizeof(fd));

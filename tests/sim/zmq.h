@@ -14,7 +14,7 @@ void sim_zmq_begin(sim_t *sim);
 void sim_zmq_deliver(sim_t *sim, sim_letter_t *letter);
 
 // The head's monitor has something to tell about a descriptor.
-void sim_zmq_note(sim_t *sim, int fd);
+void sim_zmq_note(sim_t *sim, uint16_t event, int fd);
 
 // world.c: one event that is due until then, or the time passes (false).
 bool sim_step(sim_t *sim, uint64_t until_us);
