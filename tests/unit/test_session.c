@@ -203,6 +203,145 @@ it_says_hello_when_connected_and_is_ready_after_welcome(void)
     close_stage(&stage);
 }
 
+// What may happen to a session, in the order of the columns of docs/state-machines.md.
+typedef enum event {
+    EVENT_OPENED,
+    EVENT_WELCOME,
+    EVENT_OTHER_WELCOME,
+    EVENT_HELLO_FIRST,
+    EVENT_ERROR,
+    EVENT_CLOSING,
+    EVENT_BYE,
+    EVENT_CUT,
+    EVENT_UNREADABLE,
+    EVENT_SILENCE,
+    EVENT_HEARTBEAT,
+    EVENT_CALL,
+    EVENT_DRAIN,
+    EVENT_COUNT
+} event_t;
+
+static const char *const state_names[] = {
+    [SHOAL_SESSION_WAITING] = "WAITING",
+    [SHOAL_SESSION_GREETING] = "GREETING",
+    [SHOAL_SESSION_READY] = "READY",
+    [SHOAL_SESSION_ENDED] = "ENDED",
+};
+
+static void
+bring(stage_t *stage, shoal_session_state_t state)
+{
+    open_stage(stage);
+    if (state == SHOAL_SESSION_WAITING) {
+        return;
+    }
+    shoal_session_opened(stage->session, stage->now_ms);
+    if (state == SHOAL_SESSION_GREETING) {
+        return;
+    }
+    hear_welcome(stage, "head-1");
+    if (state == SHOAL_SESSION_ENDED) {
+        shoal_session_drain(stage->session, 400, "the test drains it", stage->now_ms);
+        shoal_session_tick(stage->session, stage->now_ms);
+    }
+}
+
+static void
+hear_garbage(stage_t *stage)
+{
+    shoal_parcel_t parcel;
+    shoal_parcel_init(&parcel);
+    set_frame(&parcel.header, "garbage!", 8);
+    set_frame(&parcel.body, "", 0);
+    parcel.frames = 2;
+    shoal_session_take(stage->session, &parcel, stage->now_ms);
+    shoal_parcel_fini(&parcel);
+}
+
+static void
+happen(stage_t *stage, event_t event)
+{
+    shoal_message_t error = {.type = SHOAL_MSG_ERROR,
+                             .error = {.code = SHOAL_LIMIT, .reason = SHOAL_SLICE("why")}};
+    shoal_message_t bye = {.type = SHOAL_MSG_BYE};
+    switch (event) {
+    case EVENT_OPENED: shoal_session_opened(stage->session, stage->now_ms); break;
+    case EVENT_WELCOME: hear_welcome(stage, "head-1"); break;
+    case EVENT_OTHER_WELCOME: hear_welcome(stage, "head-2"); break;
+    case EVENT_HELLO_FIRST:
+        error.error.code = SHOAL_PROTOCOL;
+        hear(stage, &error);
+        break;
+    case EVENT_ERROR: hear(stage, &error); break;
+    case EVENT_CLOSING:
+        error.error.closing = true;
+        hear(stage, &error);
+        break;
+    case EVENT_BYE: hear(stage, &bye); break;
+    case EVENT_CUT: shoal_session_closed(stage->session, "cut", stage->now_ms); break;
+    case EVENT_UNREADABLE: hear_garbage(stage); break;
+    case EVENT_SILENCE:
+        stage->now_ms += SHOAL_LIVENESS_MS_INITIAL;
+        shoal_session_tick(stage->session, stage->now_ms);
+        break;
+    case EVENT_HEARTBEAT: hear_heartbeat(stage); break;
+    case EVENT_CALL:
+        hear_actor(stage);
+        hear_call(stage, 1, "echo");
+        break;
+    case EVENT_DRAIN:
+        shoal_session_drain(stage->session, 400, "the test drains it", stage->now_ms);
+        shoal_session_tick(stage->session, stage->now_ms);
+        break;
+    case EVENT_COUNT:
+    default: break;
+    }
+}
+
+// The text of docs/state-machines.md between two headings.
+static const char *
+section_read(const char *heading)
+{
+    FILE *file = fopen("docs/state-machines.md", "r");
+    CHECK(file != NULL);
+    static char text[65536];
+    size_t len = fread(text, 1, sizeof(text) - 1, file);
+    text[len] = '\0';
+    (void)fclose(file);
+    char *from = strstr(text, heading);
+    CHECK(from != NULL);
+    char *to = strstr(from + 3, "\n## ");
+    if (to) {
+        *to = '\0';
+    }
+    return from;
+}
+
+static void
+each_state_meets_each_event(void)
+{
+    const char *section = section_read("## The worker's session with the head");
+    for (int state = SHOAL_SESSION_WAITING; state <= SHOAL_SESSION_ENDED; state++) {
+        char row[512];
+        int len = snprintf(row, sizeof(row), "| %s |", state_names[state]);
+        for (int event = 0; event < EVENT_COUNT; event++) {
+            stage_t stage;
+            int to = state;
+            // A connection is opened in WAITING only: that is whose dial it is.
+            if (event != EVENT_OPENED || state == SHOAL_SESSION_WAITING) {
+                bring(&stage, (shoal_session_state_t)state);
+                CHECK((int)shoal_session_state(stage.session) == state);
+                happen(&stage, (event_t)event);
+                to = (int)shoal_session_state(stage.session);
+                close_stage(&stage);
+            }
+            len += snprintf(row + len, sizeof(row) - (size_t)len, " %s |",
+                            to == state ? "" : state_names[to]);
+        }
+        CHECK_SAYS(section, row);
+    }
+}
+
 //
 static void
 waits_between_dials_double_with_jitter_up_to_their_limit(void)
@@ -584,6 +723,7 @@ a_hung_slot_is_told_after_its_patience_and_the_session_ends_without_it(void)
 }
 
 TEST_MAIN(TEST(it_says_hello_when_connected_and_is_ready_after_welcome),
+          TEST(each_state_meets_each_event),
           TEST(waits_between_dials_double_with_jitter_up_to_their_limit),
           TEST(it_sends_a_heartbeat_each_interval),
           TEST(a_head_that_is_silent_for_its_liveness_is_lost_and_any_message_is_a_sign),
