@@ -208,6 +208,9 @@ hear_event(sim_client_t *client, const shoal_msg_event_t *event)
     if (is_final(event->state)) {
         sim_job_final(client->job, event->state, event->detail);
         client->has_final = true;
+    } else if (client->job->is_stop_accepted) {
+        sim_violation(client->actor.sim, "%s was stopped, and is %.*s", client->job->id,
+                      SHOAL_SLICE_ARGS(event->state));
     } else if (client->has_final) {
         sim_violation(client->actor.sim, "%s was %s and is %.*s now", client->job->id,
                       client->job->state, SHOAL_SLICE_ARGS(event->state));

@@ -56,6 +56,7 @@ sim_jobs_plan(sim_t *sim)
             4 * (1 + (uint32_t)sim_below(&random, sim_below(&random, 3) ? 8 : 3000));
         job->parallelism = sim_below(&random, 3) ? 0 : 1 + (uint32_t)sim_below(&random, 8);
         job->limit = sim_below(&random, 10) ? 0 : 1 + sim_below(&random, 300);
+        job->plan_only = sim_below(&random, 25) == 0;
         job->has_faulty = sim_below(&random, 3) > 0;
         job->is_moving = sim_below(&random, 2) > 0;
         job->check_fails = sim_below(&random, 30) == 0;
@@ -82,7 +83,9 @@ sim_jobs_end(sim_t *sim)
 void
 sim_job_spec(const sim_job_t *job, shoal_buffer_t *out)
 {
-    shoal_write_map(out, 7);
+    shoal_write_map(out, 8);
+    shoal_write_key(out, "plan_only");
+    shoal_write_bool(out, job->plan_only);
     shoal_write_key(out, "name");
     shoal_write_text(out, job->id);
     shoal_write_key(out, "class");
@@ -293,6 +296,12 @@ sim_job_check(sim_job_t *job)
         sim_violation(sim, "%s says it has %llu commits, and its output has %llu", job->id,
                       (unsigned long long)detail_number(job, "commits", NULL),
                       (unsigned long long)job->commits);
+    }
+    if (job->plan_only) {
+        if (job->commits > 0) {
+            sim_violation(sim, "%s is a plan only and has output", job->id);
+        }
+        return;
     }
     if (strcmp(job->state, "SUCCEEDED") == 0 && !detail_number(job, "limited", NULL)) {
         check_all_there(job);

@@ -164,6 +164,7 @@ typedef struct sim_job {
     uint32_t record_bytes; // of one, in a batch
     uint32_t parallelism;
     uint64_t limit;
+    bool plan_only;
     bool has_faulty; // shards and records that fail
     bool is_moving;  // each attempt of discover cuts otherwise, with a cursor in each shard
     bool check_fails;
