@@ -292,9 +292,10 @@ do_progress(world_t *world)
         shoal_write_uint(&list, given->number);
         shoal_write_uint(&list, world->now_ms);
         uint8_t how = byte(world);
-        (void)shoal_cluster_progress(world->cluster, worker,
-                                     how > 240 ? raw(world) : shoal_buffer_slice(&list),
-                                     world->now_ms, &status);
+        shoal_slice_t progress = how > 240 ? raw(world) : shoal_buffer_slice(&list);
+        FUZZ_CHECK(
+            shoal_cluster_progress(world->cluster, worker, progress, world->now_ms, &status) ||
+            status.code == SHOAL_PROTOCOL);
     }
     shoal_buffer_fini(&list);
 }
