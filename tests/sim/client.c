@@ -33,6 +33,7 @@ struct sim_client {
     uint64_t untaken; // bytes
     int64_t credit;
     bool is_watching;
+    bool is_forgotten;
     bool has_final;
     bool has_end;
 };
@@ -46,7 +47,7 @@ sim_client_actor(sim_client_t *client)
 bool
 sim_client_is_done(const sim_client_t *client)
 {
-    return client->has_end && (client->is_reader || client->has_final);
+    return client->is_forgotten || (client->has_end && (client->is_reader || client->has_final));
 }
 
 static void
@@ -226,6 +227,10 @@ hear_error(sim_client_t *client, const shoal_msg_error_t *error)
                           SHOAL_SLICE_ARGS(error->reason));
         }
         dial_later(client);
+    } else if (error->request != 0 && error->code == SHOAL_NOT_FOUND &&
+               client->job->state[0]) { // it had ended, and has made room
+        client->is_forgotten = true;
+        client->job->is_forgotten = true;
     } else if (error->request != 0) {
         sim_violation(client->actor.sim, "client %s: request %llu is refused: %.*s", client->id,
                       (unsigned long long)error->request, SHOAL_SLICE_ARGS(error->reason));

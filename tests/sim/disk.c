@@ -189,6 +189,40 @@ batch_read(shoal_scribe_t *scribe, shoal_errand_t *errand)
 }
 
 static void
+job_remove(sim_disk_t *disk, uint64_t job)
+{
+    for (uint64_t i = 0; i < disk->count; i++) {
+        if (disk->batches[i].job == job) {
+            batch_remove(disk, &disk->batches[i]);
+        }
+    }
+}
+
+// A job that is forgotten makes room: that goes ahead of what waits, and takes what is its own along.
+static void
+forget_ahead(shoal_scribe_t *scribe, shoal_errand_t *errand, shoal_errands_t *done)
+{
+    shoal_errands_t all = scribe->stalled;
+    scribe->stalled = (shoal_errands_t){NULL, NULL};
+    scribe->stalled_count = 0;
+    for (shoal_errand_t *other; (other = shoal_errands_take(&all)) != NULL;) {
+        if (other->job == errand->job) {
+            shoal_errands_add(done, other); // not done, and nobody wants it any more
+        } else {
+            shoal_errands_add(&scribe->stalled, other);
+            scribe->stalled_count++;
+        }
+    }
+    scribe->has_changed = true;
+    if (scribe->has_journal) {
+        sim_journal_note(scribe->sim, (const shoal_journal_note_t *)errand);
+    }
+    job_remove(scribe->sim->disk, errand->job);
+    errand->is_done = true;
+    shoal_errands_add(done, errand);
+}
+
+static void
 errand_work(shoal_scribe_t *scribe, shoal_errand_t *errand, shoal_errands_t *done)
 {
     sim_disk_t *disk = scribe->sim->disk;
@@ -201,7 +235,10 @@ errand_work(shoal_scribe_t *scribe, shoal_errand_t *errand, shoal_errands_t *don
         batch_write(scribe, errand);
         break;
     case SHOAL_ERRAND_NOTE: // what comes after an append that waits, waits
-        if (scribe->stalled.first) {
+        if (scribe->stalled.first &&
+            ((const shoal_journal_note_t *)errand)->kind == SHOAL_JOURNAL_NOTE_JOB_FORGET) {
+            forget_ahead(scribe, errand, done);
+        } else if (scribe->stalled.first) {
             stall(scribe, errand);
         } else {
             shoal_errands_add(&scribe->notes, errand);
@@ -211,13 +248,7 @@ errand_work(shoal_scribe_t *scribe, shoal_errand_t *errand, shoal_errands_t *don
     case SHOAL_ERRAND_RELEASE:
         batch_remove(disk, batch_at(scribe, errand->batch.place, errand->job));
         break;
-    case SHOAL_ERRAND_FORGET:
-        for (uint64_t i = 0; i < disk->count; i++) {
-            if (disk->batches[i].job == errand->job) {
-                batch_remove(disk, &disk->batches[i]);
-            }
-        }
-        break;
+    case SHOAL_ERRAND_FORGET: job_remove(disk, errand->job); break;
     case SHOAL_ERRAND_LETTERS:
     default: sim_violation(scribe->sim, "an errand of kind %d", (int)errand->kind);
     }
@@ -278,6 +309,8 @@ commit(shoal_scribe_t *scribe, shoal_errands_t *done)
         }
         if (note->kind == SHOAL_JOURNAL_NOTE_MARK) {
             scribe->durable_lsn = note->lsn;
+        } else if (note->kind == SHOAL_JOURNAL_NOTE_JOB_FORGET) {
+            job_remove(disk, errand->job);
         }
         errand->is_done = true;
         shoal_errands_add(done, errand);

@@ -90,6 +90,20 @@ letters_drop(sim_row_t *row, uint64_t first, uint64_t last)
     row->letter_count = left;
 }
 
+static void
+row_fini(sim_row_t *row)
+{
+    letters_drop(row, 0, UINT64_MAX);
+    free(row->letters);
+    free(row->id.ptr);
+    free(row->name.ptr);
+    free(row->submit.ptr);
+    free(row->end.ptr);
+    free(row->outputs.ptr);
+    free(row->box.ptr);
+    shoal_buffer_fini(&row->log);
+}
+
 void
 sim_journal_note(sim_t *sim, const shoal_journal_note_t *note)
 {
@@ -124,7 +138,12 @@ sim_journal_note(sim_t *sim, const shoal_journal_note_t *note)
     case SHOAL_JOURNAL_NOTE_LETTER: letter_set(row, note->first, note->bytes); break;
     case SHOAL_JOURNAL_NOTE_LETTERS_DROP: letters_drop(row, note->first, note->last); break;
     case SHOAL_JOURNAL_NOTE_JOB_FORGET:
-        sim_violation(sim, "job %llu is forgotten", (unsigned long long)job);
+        if (row->submit.len > 0 && row->end.len == 0) {
+            sim_violation(sim, "job %llu is forgotten before its end", (unsigned long long)job);
+        }
+        row_fini(row);
+        *row = sim->disk->rows[--sim->disk->row_count];
+        break;
     case SHOAL_JOURNAL_NOTE_MARK:
     default: break;
     }
@@ -134,16 +153,7 @@ void
 sim_journal_end(sim_disk_t *disk)
 {
     for (size_t i = 0; i < disk->row_count; i++) {
-        sim_row_t *row = &disk->rows[i];
-        letters_drop(row, 0, UINT64_MAX);
-        free(row->letters);
-        free(row->id.ptr);
-        free(row->name.ptr);
-        free(row->submit.ptr);
-        free(row->end.ptr);
-        free(row->outputs.ptr);
-        free(row->box.ptr);
-        shoal_buffer_fini(&row->log);
+        row_fini(&disk->rows[i]);
     }
     free(disk->rows);
 }

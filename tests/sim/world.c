@@ -180,7 +180,7 @@ sim_turn(sim_t *sim)
         sim_print_head(sim);
         for (size_t i = 0; i < sim->job_count; i++) {
             const sim_job_t *job = &sim->jobs[i];
-            if (!job->has_end || !job->state[0]) {
+            if ((!job->has_end || !job->state[0]) && !job->is_forgotten) {
                 sim_violation(sim, "job %s (number %llu) has not ended: state \"%s\", %llu commits",
                               job->id, (unsigned long long)job->number, job->state,
                               (unsigned long long)job->commits);
