@@ -305,7 +305,7 @@ shoal_cluster_fail(shoal_cluster_t *cluster, shoal_attempt_t *attempt, shoal_end
         may_go_on ? shoal_cluster_loss_delay(cluster, job, worker->is_dead, now_ms) : 0;
     if (end == SHOAL_END_FAILED || may_go_on) {
         port->ended(port->ctx, job, attempt, why);
-        shoal_mail_note(job, shard, attempt->number, shoal_end_name(end), why, worker->id,
+        shoal_mail_note(job, shard, attempt->number, shoal_end_name(end), why, worker->label,
                         shoal_cluster_wall(cluster, now_ms));
     }
     shoal_draft_destroy(&attempt->draft);

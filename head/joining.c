@@ -204,7 +204,7 @@ casualties_charge(shoal_cluster_t *cluster, shoal_worker_t *worker, const obitua
                         "it has crashed %d workers, the last time alone on \"%s\": %s%s",
                         SHOAL_CRASHES_MAX + 1, worker->label, obituary->text, obituary->words);
     for (uint32_t i = 0; i < worker->casualty_count; i++) {
-        crash_note(cluster, &worker->casualties[i], worker->id, obituary, now_ms);
+        crash_note(cluster, &worker->casualties[i], worker->label, obituary, now_ms);
         casualty_charge(cluster, &worker->casualties[i], worker->id, &why, now_ms);
     }
     worker->casualty_count = 0;

@@ -267,11 +267,11 @@ shoal_mail_commit(shoal_job_t *job, shoal_attempt_t *attempt, uint64_t wall_ms)
     committing_t committing = {
         .job = job,
         .shard = attempt->shard,
-        .worker = attempt->worker->id,
+        .worker = attempt->worker->label,
         .last = {.run = job->run,
                  .attempt = attempt->number,
                  .end = "data",
-                 .worker = attempt->worker->id,
+                 .worker = attempt->worker->label,
                  .wall_ms = wall_ms},
     };
     committing.tries = shoal_history_of(job->history, attempt->shard, &committing.try_count);
@@ -344,13 +344,33 @@ scopes_name(const shoal_job_t *job, shoal_letter_facts_t *facts, shoal_buffer_t 
     shoal_write_count_now(out, mark, written);
 }
 
+// Who had the shard last, for people; what the job knows of it is an id.
+static void
+last_worker(const shoal_letter_facts_t *facts, char *worker, size_t size)
+{
+    shoal_cursor_t cursor = shoal_cursor_over(facts->tries);
+    for (uint32_t i = 0; i + 1 < facts->try_count; i++) {
+        shoal_cursor_skip(&cursor);
+    }
+    if (facts->try_count > 0 && shoal_cursor_array(&cursor) == 8) {
+        for (unsigned i = 0; i < 6; i++) {
+            shoal_cursor_skip(&cursor);
+        }
+        shoal_slice_t name = shoal_cursor_str_or_nil(&cursor);
+        (void)snprintf(worker, size, "%.*s", SHOAL_SLICE_ARGS(name));
+    }
+}
+
 static bool
 shard_write(shoal_job_t *job, const shoal_buried_t *buried, uint64_t wall_ms,
             shoal_status_t *status)
 {
-    shoal_letter_facts_t facts = {.kind = SHOAL_LETTER_SHARD, .worker = buried->worker};
+    char worker[SHOAL_LETTER_TEXT_MAX];
+    shoal_letter_facts_t facts = {.kind = SHOAL_LETTER_SHARD, .worker = worker};
     shoal_status_t why = SHOAL_STATUS_INIT;
     facts_of_shard(job, buried->shard, &facts);
+    (void)snprintf(worker, sizeof(worker), "%s", buried->worker ? buried->worker : "");
+    last_worker(&facts, worker, sizeof(worker));
     facts.wall_ms = wall_ms;
     facts.why = buried->why;
     if (buried->because != SHOAL_SHARD_NONE) {

@@ -148,6 +148,7 @@ class Letters(WireTest):
         self.assertEqual([(one["kind"], one["title"], one["needs"]) for one in found],
                          [("shard", "shard 1", 0), ("shard", "shard 2", 1)])
         self.assertEqual([one[5] for one in found[0]["attempts"]], ["away 0", "away 1", "away 2"])
+        self.assertIn("python worker", found[0]["worker"])
         self.assertIn("shard 1", found[1]["message"])
         # R-7.20: the one that it needs runs first, and both are gone
         run = self.retry(client, job, "again", letters=[2])
@@ -287,7 +288,9 @@ class Letters(WireTest):
         self.beside.close()
         self.the_head = self.head(*self.FLAGS)
         self.beside = self.keep(Client(self.the_head.endpoint, id="beside"))
-        return self.client("again"), self.worker("again", incarnation=2)
+        self.lives = getattr(self, "lives", 1) + 1
+        # The worker's process is another one too: what the last one had is given out again.
+        return self.client("again"), self.worker("worker", incarnation=self.lives)
 
     def wait_for_ack(self, worker):
         """Only what was acknowledged is promised."""
