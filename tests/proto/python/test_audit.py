@@ -6,6 +6,7 @@ import os
 import unittest
 
 from case import WireTest, shard
+from programs import wait_until
 
 JOURNAL = ("journal.db", "journal.db-wal")
 
@@ -159,6 +160,42 @@ class Damage(AuditTest):
         pid = self.the_head.process.pid
         with self.assertRaisesRegex(AssertionError, "process %d on host" % pid):
             self.head("--listen", "ipc://%s/other.sock" % self.the_head.folder)
+
+
+class Forgetting(AuditTest):
+    """A finished job beyond --retain-bytes goes, whatever happens meanwhile."""
+
+    FLAGS = AuditTest.FLAGS + ("--retain-bytes", "1000")
+
+    def finished(self):
+        worker, client = self.worker(), self.client()
+        job = self.submitted(client)
+        worker.start_job([shard(1)])
+        self.assertEqual(worker.serve(client, job, (), lambda args: [b"x" * 5000]).state, "SUCCEEDED")
+        self.output(client, job)
+
+    def left(self):
+        return sorted(name for name in self.contents() if name.startswith("spool-") or
+                      name.endswith(".box"))
+
+    def test_nothing_of_it_is_left(self):
+        self.finished()
+        wait_until(lambda: self.beside.ask("jobs") == [])
+        wait_until(lambda: self.left() == [])
+        self.the_head.kill()
+        self.assertIn("ok: 0 jobs", self.journal("check").out)
+
+    def test_nor_if_the_head_is_killed_on_the_way(self):
+        for place in ("forget-before", "forget-after"):
+            with self.subTest(place):
+                self.the_head.stop()
+                self.the_head = self.head(*self.FLAGS, "--crash-at", place)
+                self.finished()
+                self.the_head.process.wait(20)
+                self.assertIn("ok: 0 jobs", self.journal("check").out)
+                self.the_head = self.head(*self.FLAGS)
+                self.assertEqual(self.left(), [])
+                self.assertEqual(self.client("later").ask("jobs"), [])
 
 
 if __name__ == "__main__":
