@@ -75,15 +75,18 @@ delay(const shoal_group_t *group)
 }
 
 bool
-shoal_group_sync(shoal_group_t *group, shoal_status_t *status)
+shoal_group_sync(shoal_group_t *group, bool *ret_is_lost, shoal_status_t *status)
 {
+    *ret_is_lost = false;
     if (shoal_spool_unsynced(group->spool) == 0) {
         return true;
     }
     delay(group);
-    if (!shoal_spool_sync(group->spool, status)) {
-        return shoal_fail_while(status, "what was written last may be lost, only a new start finds "
-                                        "out");
+    if (!shoal_spool_sync(group->spool, ret_is_lost, status)) {
+        return *ret_is_lost
+                   ? shoal_fail_while(status, "what was written last may be lost, only a new "
+                                              "start finds out")
+                   : false;
     }
     shoal_crash_here(group->crash, SHOAL_CRASH_SEGMENT_SYNCED);
     return true;

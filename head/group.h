@@ -23,8 +23,9 @@ typedef struct shoal_group {
 void shoal_group_fini(shoal_group_t *group);
 
 // Makes what was appended to the spool last.
-//   SHOAL_IO  for good: the disk may have dropped what it was given
-SHOAL_MUST_CHECK bool shoal_group_sync(shoal_group_t *group, shoal_status_t *status);
+//   as shoal_spool_sync()
+SHOAL_MUST_CHECK bool shoal_group_sync(shoal_group_t *group, bool *ret_is_lost,
+                                       shoal_status_t *status);
 
 // Commits the notes, and how long the segments are, which were synced before. All or nothing: a
 // failure may be tried again.

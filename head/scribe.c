@@ -233,11 +233,9 @@ do_letters(shoal_scribe_t *scribe, shoal_errands_t *work)
 static bool
 make_last(shoal_scribe_t *scribe)
 {
-    if (!shoal_group_sync(&scribe->group, &scribe->trouble)) {
-        scribe->is_lost = true;
-        scribe->has_changed = true;
-    }
-    return !scribe->is_lost;
+    bool done = shoal_group_sync(&scribe->group, &scribe->is_lost, &scribe->trouble);
+    scribe->has_changed = scribe->has_changed || scribe->is_lost;
+    return done;
 }
 
 static void

@@ -378,10 +378,14 @@ shoal_segment_write(shoal_folder_t *folder, shoal_segment_t *segment,
 }
 
 bool
-shoal_segment_sync(shoal_folder_t *folder, shoal_segment_t *segment, shoal_status_t *status)
+shoal_segment_sync(shoal_folder_t *folder, shoal_segment_t *segment, bool *ret_is_lost,
+                   shoal_status_t *status)
 {
-    return segment_open(folder, segment, false, status) &&
-           (fdatasync(segment->fd) == 0 || fail_disk(folder, segment, "sync", errno, status));
+    if (!segment_open(folder, segment, false, status)) {
+        return false;
+    }
+    *ret_is_lost = fdatasync(segment->fd) != 0;
+    return !*ret_is_lost || fail_disk(folder, segment, "sync", errno, status);
 }
 
 // ---- reading

@@ -86,9 +86,10 @@ SHOAL_MUST_CHECK bool shoal_segment_read(shoal_folder_t *folder, shoal_segment_t
                                          shoal_spool_place_t place, zmq_msg_t *ret_payload,
                                          shoal_status_t *status);
 
-// Makes what was written last.
+// Makes what was written last. *ret_is_lost: the disk has failed to, and may have dropped it;
+// otherwise a failure (no descriptor is left) may be tried again.
 SHOAL_MUST_CHECK bool shoal_segment_sync(shoal_folder_t *folder, shoal_segment_t *segment,
-                                         shoal_status_t *status);
+                                         bool *ret_is_lost, shoal_status_t *status);
 
 // Calls `fn` for each batch up to `recorded`, reading headers only, and counts them as wanted. Their
 // payload is empty.

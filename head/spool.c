@@ -499,15 +499,17 @@ shoal_spool_segment_count(const shoal_spool_t *spool)
 // ---- with a journal
 
 bool
-shoal_spool_sync(shoal_spool_t *spool, shoal_status_t *status)
+shoal_spool_sync(shoal_spool_t *spool, bool *ret_is_lost, shoal_status_t *status)
 {
+    *ret_is_lost = false;
     for (shoal_segment_t *it = spool->first_dirty; it; it = it->next_dirty) {
-        if (!shoal_segment_sync(&spool->folder, it, status)) {
+        if (!shoal_segment_sync(&spool->folder, it, ret_is_lost, status)) {
             return false;
         }
     }
     spool->unsynced = 0;
-    return shoal_folder_sync(&spool->folder, status);
+    *ret_is_lost = !shoal_folder_sync(&spool->folder, status);
+    return !*ret_is_lost;
 }
 
 uint64_t

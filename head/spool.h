@@ -105,10 +105,11 @@ void shoal_spool_forget(shoal_spool_t *spool, uint64_t job);
 
 // ---- with a journal: sync, then record in a transaction, then (it is committed) recorded
 
-// Makes everything that was written last. A failure cannot be made good: what was written may be
-// lost, and only a new start finds out.
-//   SHOAL_IO  the disk fails
-SHOAL_MUST_CHECK bool shoal_spool_sync(shoal_spool_t *spool, shoal_status_t *status);
+// Makes everything that was written last. *ret_is_lost: that cannot be made good, what was written may
+// be gone, and only a new start finds out; otherwise a failure may be tried again.
+//   SHOAL_IO  the disk fails, or no descriptor is left
+SHOAL_MUST_CHECK bool shoal_spool_sync(shoal_spool_t *spool, bool *ret_is_lost,
+                                       shoal_status_t *status);
 uint64_t shoal_spool_unsynced(const shoal_spool_t *spool); // bytes
 
 // Tells the journal how long the segments are that have changed.

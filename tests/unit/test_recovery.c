@@ -89,7 +89,9 @@ write_one(bed_t *bed, uint64_t job, uint64_t call, const char *text)
 static void
 record(bed_t *bed)
 {
-    CHECK_OK(shoal_spool_sync(bed->spool, &bed->status), bed->status);
+    bool is_lost = true;
+    CHECK_OK(shoal_spool_sync(bed->spool, &is_lost, &bed->status), bed->status);
+    CHECK(!is_lost);
     CHECK(shoal_spool_unsynced(bed->spool) == 0);
     CHECK_OK(shoal_journal_begin(bed->journal, &bed->status), bed->status);
     CHECK_OK(shoal_spool_record(bed->spool, &bed->status), bed->status);
