@@ -36,10 +36,11 @@ struct shoal_cluster {
     shoal_alone_t *alone;
     size_t alone_count;
     size_t alone_size;
-    uint64_t late_ms;        // when something has taken too long, at the earliest
-    uint64_t alone_ms;       // when workers are looked for again
-    uint64_t retain_next_ms; // when finished jobs are looked at again
-    size_t held;             // jobs with is_held
+    uint64_t late_ms;         // when something has taken too long, at the earliest
+    uint64_t alone_ms;        // when workers are looked for again
+    uint64_t retain_first_ms; // when finished jobs were looked at first; 0: not yet
+    uint64_t retain_next_ms;  // when finished jobs are looked at again
+    size_t held;              // jobs with is_held
     shoal_ledger_t *ledger;
     bool owns_ledger;        // one that keeps nothing
     bool is_behind;          // the ledger is, and jobs wait for it

@@ -5,7 +5,9 @@
 // A job and its later runs, a family, go together. Those that ended long ago go; and while the
 // finished ones leave too little of the disk's budget to those that run, or the disk itself is full,
 // the oldest go, first those
-// whose records somebody has fetched to the end. Nobody's records go while they are being read.
+// whose records somebody has fetched to the end. Nobody's records go while they are being read, and the
+// time of those that nobody has fetched begins anew with the head's start, so that whoever waited for
+// the head can still come.
 
 #include "head/cluster_parts.h"
 
@@ -15,9 +17,9 @@
 
 typedef struct family {
     bool is_final;
-    bool is_fetched; // all of it
-    bool is_read;    // by somebody, now
-    uint64_t finished_ms;
+    bool is_fetched;      // all of it
+    bool is_read;         // by somebody, now
+    uint64_t finished_ms; // or this head's start, if somebody may still come for the records
     uint64_t bytes;
 } family_t;
 
@@ -36,6 +38,9 @@ family_look(const shoal_cluster_t *cluster, const shoal_job_t *job)
             family.is_read = family.is_read || shoal_output_is_read(job->output);
             family.bytes += shoal_output_bytes(job->output);
         }
+    }
+    if (!family.is_fetched && family.finished_ms < cluster->retain_first_ms) {
+        family.finished_ms = cluster->retain_first_ms;
     }
     return family;
 }
@@ -115,6 +120,9 @@ shoal_cluster_next_retain(const shoal_cluster_t *cluster)
 void
 shoal_cluster_retain(shoal_cluster_t *cluster, uint64_t now_ms)
 {
+    if (cluster->retain_first_ms == 0) {
+        cluster->retain_first_ms = now_ms;
+    }
     if (now_ms < cluster->retain_next_ms || !is_wanted(cluster)) {
         return;
     }

@@ -165,6 +165,7 @@ setup_with(bed_t *bed, uint64_t spool_bytes, uint64_t retain_bytes,
         .retain_ms = 24 * HOUR_MS,
         .retain_bytes = retain_bytes};
     bed->cluster = shoal_cluster_new(&cluster);
+    shoal_cluster_run(bed->cluster, bed->now_ms);
 }
 
 static void
@@ -336,6 +337,24 @@ what_nobody_has_fetched_goes_last_and_not_at_once(void)
     teardown(&bed);
 }
 
+// What was there when the head started has its time from then on, as its client may have waited.
+static void
+records_from_before_the_start_are_kept_once_more(void)
+{
+    bed_t bed;
+    setup(&bed, 0, 0);
+    (void)finished_job(&bed, 10);
+    (void)finished_job(&bed, 0);
+    shoal_cluster_job(bed.cluster, 1)->finished_ms -= 900000; // of the life before
+    shoal_cluster_job(bed.cluster, 2)->finished_ms -= 900000;
+    pass(&bed, 0);
+    pass(&bed, 24 * HOUR_MS - 1000);
+    check_left(&bed, "1");
+    pass(&bed, 1000);
+    check_left(&bed, "");
+    teardown(&bed);
+}
+
 static void
 a_job_whose_end_is_not_durable_stays(void)
 {
@@ -385,5 +404,6 @@ a_limit_of_bytes_counts_finished_jobs_only(void)
 TEST_MAIN(TEST(finished_jobs_go_when_they_are_old),
           TEST(the_oldest_go_while_they_leave_too_little_of_the_budget),
           TEST(what_nobody_has_fetched_goes_last_and_not_at_once), TEST(what_is_being_read_stays),
+          TEST(records_from_before_the_start_are_kept_once_more),
           TEST(a_job_whose_end_is_not_durable_stays),
           TEST(a_limit_of_bytes_counts_finished_jobs_only))
