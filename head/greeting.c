@@ -35,6 +35,9 @@ admit_worker(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_msg_hello_t *hell
         .labels = hello->labels,
     };
     shoal_worker_t *known = shoal_registry_find(shoal_cluster_registry(hub->cluster), hello->id);
+    if (!shoal_hub_check_owner(peer, known, status)) {
+        return false;
+    }
     if (known && known->peer) { // its attempts are settled by the join
         shoal_peer_t *old = known->peer;
         shoal_hub_peer_fail(hub, old, SHOAL_PEER_ON_TAKEN_OVER,
@@ -46,6 +49,7 @@ admit_worker(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_msg_hello_t *hell
         return false;
     }
     worker->peer = peer;
+    shoal_hub_note_owner(peer, worker);
     shoal_hub_owe_again(hub, worker);
     worker->heard_ms = hub->now_ms;
     peer->worker = worker;

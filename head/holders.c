@@ -35,6 +35,24 @@ shoal_hub_check_key(shoal_hub_t *hub, shoal_peer_t *peer, shoal_slice_t role,
     return true;
 }
 
+bool
+shoal_hub_check_owner(const shoal_peer_t *peer, const shoal_worker_t *known, shoal_status_t *status)
+{
+    bool is_others = known && known->state != SHOAL_WORKER_LOST && known->has_key &&
+                     (!peer->has_key || shoal_key_compare(&known->proven, &peer->proven) != 0);
+    return !is_others || shoal_fail(status, SHOAL_DENIED,
+                                    "a worker that came with another key has the id \"%s\"; it is "
+                                    "free again once that one is lost",
+                                    known->id);
+}
+
+void
+shoal_hub_note_owner(const shoal_peer_t *peer, shoal_worker_t *worker)
+{
+    worker->has_key = peer->has_key;
+    worker->proven = peer->proven;
+}
+
 const char *
 shoal_hub_key_name(const shoal_hub_t *hub, const shoal_peer_t *peer)
 {

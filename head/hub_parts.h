@@ -173,6 +173,12 @@ SHOAL_MUST_CHECK bool shoal_hub_admit(shoal_hub_t *hub, shoal_peer_t *peer,
 SHOAL_MUST_CHECK bool shoal_hub_check_key(shoal_hub_t *hub, shoal_peer_t *peer, shoal_slice_t role,
                                           shoal_status_t *status);
 
+// Whether a worker of that id may come on this connection; `known` may be NULL.
+//   SHOAL_DENIED  it came with another key, and is not lost
+SHOAL_MUST_CHECK bool shoal_hub_check_owner(const shoal_peer_t *peer, const shoal_worker_t *known,
+                                            shoal_status_t *status);
+void shoal_hub_note_owner(const shoal_peer_t *peer, shoal_worker_t *worker);
+
 // The name of the peer's key; "-" without one.
 const char *shoal_hub_key_name(const shoal_hub_t *hub, const shoal_peer_t *peer);
 

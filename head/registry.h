@@ -17,6 +17,7 @@
 #include "head/attempt.h"
 #include "head/tide.h"
 #include "proto/base/buffer.h"
+#include "proto/keys/key.h"
 
 #define SHOAL_WORKERS_MAX        20000 // not lost
 #define SHOAL_WORKERS_LOST_MAX   1000  // remembered
@@ -90,10 +91,12 @@ struct shoal_worker {
     bool owes_ack;              // for the caller: seq was not told yet
     shoal_worker_t *owing_next; // for the caller: others that are owed one
     shoal_worker_t *owing_prev;
-    bool is_alone;     // it runs one call alone and gets no other
-    uint64_t kept_for; // it gets nothing but this call, which is to run alone; 0: no such
-    void *peer;        // for the caller: its connection, NULL without one
-    uint64_t *actors;  // jobs whose actor it was told of, ascending
+    bool is_alone;      // it runs one call alone and gets no other
+    uint64_t kept_for;  // it gets nothing but this call, which is to run alone; 0: no such
+    void *peer;         // for the caller: its connection, NULL without one
+    bool has_key;       // for the caller: it came with a key,
+    shoal_key_t proven; // this one
+    uint64_t *actors;   // jobs whose actor it was told of, ascending
     uint32_t actor_count;
     uint32_t actor_size;
     char *labels; // msgpack

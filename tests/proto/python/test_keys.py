@@ -132,6 +132,24 @@ class KeysTest(ShoalTest):
         self.assertTrue(viewer.is_answered())
         self.assertNotIn(self.beside.ask("job", id=str(job))["state"], ("STOPPED", "FAILED"))
 
+    #
+    def test_a_workers_id_is_its_keys(self):
+        mine, other = self.keys.add("worker", "mine"), self.keys.add("worker", "other")
+        self.settle()
+        worker = self.keep(Worker(self.the_head.endpoint, id="a", curve=mine.curve()))
+        thief = self.peer(other)
+        thief.send("HELLO", role="worker", id="a", slots=1, window=1, classes=["pipeline"])
+        error = thief.expect("ERROR", closing=True)
+        self.assertEqual(error.code, DENIED)
+        self.assertTrue(thief.is_dropped())
+        self.assertTrue(worker.is_answered())
+        again = self.keep(Worker(self.the_head.endpoint, id="a", incarnation=2,
+                                 curve=mine.curve()))
+        self.assertTrue(again.is_answered())  # the same key may
+        self.keys.revoke("mine")
+        self.assertTrue(again.is_dropped())
+        self.keep(Worker(self.the_head.endpoint, id="a", incarnation=3, curve=other.curve()))
+
     #
     def test_a_revoked_key_ends_its_connections_and_no_other(self):
         mine = self.keys.add("worker", "mine")
