@@ -20,23 +20,11 @@ letter_put(void *ctx, uint64_t job, const shoal_letter_t *letter)
                         (shoal_slice_t){letter->bytes, letter->len});
 }
 
-// One that a run has tried with success stays in the journal until the run ends: when its log is
-// replayed its shards are made from the letters.
 static void
-letter_drop(void *ctx, uint64_t job, uint64_t number, uint64_t taken)
+letter_drop(void *ctx, uint64_t job, uint64_t number)
 {
     const shoal_cluster_t *cluster = ctx;
-    shoal_job_t *run = taken > 0 ? shoal_cluster_job(cluster, taken) : NULL;
-    if (!run || shoal_job_is_final(run)) {
-        shoal_ledger_drop_letter(cluster->ledger, job, number);
-        return;
-    }
-    if ((run->settled_count & (run->settled_count - 1)) == 0) { // a power of two: double the room
-        run->settled =
-            shoal_realloc(run->settled, (run->settled_count ? 2 * run->settled_count : 1) *
-                                            sizeof(*run->settled));
-    }
-    run->settled[run->settled_count++] = number;
+    shoal_ledger_drop_letter(cluster->ledger, job, number);
 }
 
 shoal_cluster_t *
@@ -202,10 +190,6 @@ end_note(shoal_cluster_t *cluster, shoal_job_t *job)
     if (job->output) {
         shoal_output_write_commits(job->output, &outputs);
     }
-    for (size_t i = 0; i < job->settled_count; i++) {
-        shoal_ledger_drop_letter(cluster->ledger, job->of->number, job->settled[i]);
-    }
-    job->settled_count = 0;
     shoal_journal_job_t row = {.number = job->number,
                                .state = (unsigned)job->state,
                                .end = shoal_buffer_slice(&end),
@@ -248,12 +232,8 @@ shoal_cluster_end_job(shoal_cluster_t *cluster, shoal_job_t *job, uint64_t now_m
         shoal_worker_t *worker =
             shoal_registry_first(cluster->registry, (shoal_worker_state_t)state);
         for (; worker; worker = worker->list_next) {
-            if (!shoal_worker_has_actor(worker, job->number)) {
-                continue;
-            }
-            port->drop_actor(port->ctx, worker, job->number);
-            if (state != SHOAL_WORKER_SUSPECT) { // which may not hear it: told again when it joins
-                (void)shoal_worker_drop_actor(worker, job->number);
+            if (shoal_worker_drop_actor(worker, job->number)) {
+                port->drop_actor(port->ctx, worker, job->number);
             }
         }
     }
@@ -269,7 +249,13 @@ shoal_cluster_settle(shoal_cluster_t *cluster, shoal_job_t *job, uint64_t now_ms
     shoal_stage_t stage = job->stage;
     (void)letters_bury(cluster, job, now_ms);
     bool is_quiet = job->quiet_ms <= now_ms || job->is_stopping; // nobody writes for it any more
-    if (is_quiet && shoal_job_advance(job)) {
+    bool is_over = is_quiet && shoal_job_advance(job);
+    if (job->opening.len > 0) { // a run has begun
+        shoal_entry_t entry = {.kind = SHOAL_ENTRY_RUN, .bytes = shoal_buffer_slice(&job->opening)};
+        shoal_ledger_add(cluster->ledger, &job->page, &entry);
+        shoal_buffer_fini(&job->opening);
+    }
+    if (is_over) {
         shoal_cluster_end_job(cluster, job, now_ms);
         return;
     }

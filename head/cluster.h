@@ -91,9 +91,14 @@ SHOAL_MUST_CHECK bool shoal_cluster_join(shoal_cluster_t *cluster, const shoal_o
                                          shoal_status_t *status);
 
 // After WELCOME: asks the worker to stop what its `running` names and the head has given up or never
-// knew, and to drop the actors of jobs that ended while it was away.
+// knew.
 void shoal_cluster_cancel_strays(shoal_cluster_t *cluster, shoal_worker_t *worker,
                                  shoal_slice_t running);
+
+// After WELCOME: HELLO's `actors`; it is asked to drop those whose job has ended or is unknown.
+//   SHOAL_PROTOCOL  malformed
+SHOAL_MUST_CHECK bool shoal_cluster_drop_strays(shoal_cluster_t *cluster, shoal_worker_t *worker,
+                                                shoal_slice_t actors, shoal_status_t *status);
 
 // HEARD, DRAIN, LATE or CUT: its attempts stay.
 void shoal_cluster_note(shoal_cluster_t *cluster, shoal_worker_t *worker,

@@ -4,6 +4,7 @@
 
 #include "head/dlq.h"
 
+#include "head/hub_parts.h"
 #include "head/run.h"
 #include "proto/record/writer.h"
 
@@ -62,5 +63,6 @@ shoal_dlq_drop(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *mess
     if (!shoal_run_drop(job, drop->letters, status)) {
         return false;
     }
-    return shoal_hub_accept(hub, peer, drop->request, job->number, status);
+    return shoal_hub_accept(hub, peer, drop->request, job->number, shoal_ledger_lsn(hub->ledger),
+                            status);
 }

@@ -50,7 +50,9 @@ static const field_t shapes[SHOAL_ENTRY_KIND_END][FIELDS_MAX + 1] = {
     [SHOAL_ENTRY_DONE]    = {WORD(shard), WORD(attempt), UINT(batches), UINT(records), BYTES(bytes)},
     [SHOAL_ENTRY_FAILED]  = {WORD(shard), WORD(attempt), WORD(end), WORD(error_class), WORD(code),
                              TEXT(text), TEXT(key), UINT(chance), UINT(at_ms)},
-    [SHOAL_ENTRY_CRASHED] = {WORD(shard), WORD(alone), TEXT(text), TEXT(id)},
+    [SHOAL_ENTRY_CRASHED] = {WORD(shard), WORD(attempt), WORD(alone), TEXT(text), TEXT(key),
+                             TEXT(id), TEXT(name), UINT(at_ms)},
+    [SHOAL_ENTRY_RUN]     = {BYTES(bytes)},
 };
 // clang-format on
 

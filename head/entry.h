@@ -23,7 +23,8 @@
     X(ITEMS, 4)   /* discover's attempt streamed items */                                          \
     X(DONE, 5)    /* an attempt was committed */                                                   \
     X(FAILED, 6)  /* an attempt ended in any other way */                                          \
-    X(CRASHED, 7) /* its worker says that it crashed of the shard */
+    X(CRASHED, 7) /* its worker says that it crashed of the shard */                               \
+    X(RUN, 8)     /* a run's check is done: its shards */
 
 typedef enum shoal_entry_kind {
 #define X(name, number) SHOAL_ENTRY_##name = (number),
@@ -50,8 +51,8 @@ typedef struct shoal_entry {
     shoal_slice_t id;
     shoal_slice_t name;
     shoal_slice_t text;
-    shoal_slice_t key;
-    shoal_slice_t bytes; // ITEMS, DONE: msgpack as it came
+    shoal_slice_t key;   // CRASHED: how the process ended, without who and how often
+    shoal_slice_t bytes; // ITEMS, DONE: msgpack as it came; RUN: shoal_run_open()
 } shoal_entry_t;
 
 void shoal_entry_write(shoal_buffer_t *out, const shoal_entry_t *entry);

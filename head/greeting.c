@@ -56,6 +56,9 @@ admit_worker(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_msg_hello_t *hell
     peer->role = SHOAL_FROM_WORKER;
     welcome_send(hub, peer);
     shoal_cluster_cancel_strays(hub->cluster, worker, hello->running);
+    if (!shoal_cluster_drop_strays(hub->cluster, worker, hello->actors, status)) {
+        return false;
+    }
     shoal_drain_remind(hub, worker);
     shoal_log(hub->log, SHOAL_LOG_INFO, "WORKER-JOINED",
               "worker=%s name=\"%s\" slots=%u window=%u key=%s", worker->id, worker->name,

@@ -288,7 +288,8 @@ settle(shoal_hub_t *hub)
         (void)shoal_outputs_run(hub->outputs, hub->now_ms);
         shoal_hub_pass(hub);
         bool is_durable = shoal_ledger_durable(hub->ledger) == shoal_ledger_lsn(hub->ledger);
-        if (!hub->journal || is_durable || hub->now_ms >= until_ms) {
+        bool is_hopeless = hub->disk_trouble[0] || hub->now_ms >= until_ms;
+        if (!hub->journal || is_durable || is_hopeless) {
             break;
         }
         struct pollfd scribe = {shoal_outputs_fd(hub->outputs), POLLIN, 0};

@@ -44,10 +44,10 @@ shoal_sent_t shoal_hub_send(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_me
 void shoal_hub_refuse(shoal_hub_t *hub, shoal_peer_t *peer, int refers, uint64_t request,
                       const shoal_status_t *why);
 
-// ACCEPTED, once everything that was decided up to now is durable.
+// ACCEPTED, once the groups up to `lsn` are durable.
 //   SHOAL_LIMIT  SHOAL_PROMISES_MAX wait for that already
 SHOAL_MUST_CHECK bool shoal_hub_accept(shoal_hub_t *hub, shoal_peer_t *peer, uint64_t request,
-                                       uint64_t job, shoal_status_t *status);
+                                       uint64_t job, uint64_t lsn, shoal_status_t *status);
 
 shoal_cluster_t *shoal_hub_cluster(shoal_hub_t *hub);
 uint64_t shoal_hub_now(const shoal_hub_t *hub);

@@ -87,10 +87,11 @@ struct shoal_hub {
     shoal_journal_t *journal; // NULL: none
     shoal_vault_t *vault;
     shoal_ledger_t *ledger;
-    uint64_t flushed_lsn;  // handed to the scribe
-    uint64_t durable_lsn;  // as it has said last
-    uint64_t wall_ms;      // to be added to the clock: the turn's "now" began as the wall's time
-    shoal_worker_t *owing; // workers that may be told of acknowledgements
+    char disk_trouble[512]; // why the disk takes nothing; empty: it does
+    uint64_t flushed_lsn;   // handed to the scribe
+    uint64_t durable_lsn;   // as it has said last
+    uint64_t wall_ms;       // to be added to the clock: the turn's "now" began as the wall's time
+    shoal_worker_t *owing;  // workers that may be told of acknowledgements
     shoal_worker_list_t gated; // and those that may not be yet
     shoal_promises_t promises;
     uint64_t unread_bytes;       // that wait for all peers, or more

@@ -96,7 +96,7 @@ shoal_job_destroy(shoal_job_t **job)
     shoal_history_destroy(&(*job)->history);
     shoal_job_buried_clear(*job);
     groups_free(*job);
-    free((*job)->settled);
+    shoal_buffer_fini(&(*job)->opening);
     free((*job)->args);
     free((*job)->cursor);
     free(*job);
@@ -437,6 +437,9 @@ run_begin(shoal_job_t *job)
     job->stage = SHOAL_STAGE_MAP;
     job->is_discovered = true;
     shoal_backlog_set(job->backlog, SHOAL_SHARD_DISCOVER, SHOAL_SHARD_DONE);
+    if (job->is_replayed) {
+        return false; // the log says what its shards are
+    }
     if (!shoal_run_open(job, &why)) {
         shoal_books_error(&job->books, &why, SHOAL_SLICE_NONE, "");
         return over(job, SHOAL_JOB_FAILED);
@@ -457,12 +460,15 @@ shoal_job_advance(shoal_job_t *job)
         if (shoal_backlog_at(job->backlog, SHOAL_SHARD_CHECK)->state == SHOAL_SHARD_DEAD) {
             return over(job, SHOAL_JOB_FAILED);
         }
-        if (job->of) {
-            return run_begin(job);
+        if (!job->of) {
+            job->stage = SHOAL_STAGE_DISCOVER;
+            shoal_backlog_set(job->backlog, SHOAL_SHARD_DISCOVER, SHOAL_SHARD_READY);
+            return false;
         }
-        job->stage = SHOAL_STAGE_DISCOVER;
-        shoal_backlog_set(job->backlog, SHOAL_SHARD_DISCOVER, SHOAL_SHARD_READY);
-        return false;
+        bool is_over = run_begin(job);
+        if (is_over || job->is_replayed) {
+            return is_over;
+        }
     }
     if (job->stage == SHOAL_STAGE_DISCOVER && job->spec.plan_only) {
         return job->is_discovered ? over(job, shoal_job_verdict(job)) : false;

@@ -145,14 +145,14 @@ struct shoal_job {
     shoal_attempt_t *attempts;
     uint32_t running;
     uint32_t running_charge;
-    bool needs_disk;   // it cannot start an attempt before there is room
-    uint64_t *settled; // letters that this run has tried with success
-    size_t settled_count;
-    shoal_page_t page;     // of the ledger
-    bool is_held;          // the journal does not have it yet: nobody may hear of it
-    uint64_t lsn;          // of its beginning, then of its end
-    uint32_t attempt_base; // numbers of new attempts are above
-    shoal_job_t *next;     // all jobs, oldest first
+    bool needs_disk;        // it cannot start an attempt before there is room
+    shoal_buffer_t opening; // of a run: what its shards are, for the log
+    bool is_replayed;       // its log is being replayed
+    shoal_page_t page;      // of the ledger
+    bool is_held;           // the journal does not have it yet: nobody may hear of it
+    uint64_t lsn;           // of its beginning, then of its end
+    uint32_t attempt_base;  // numbers of new attempts are above
+    shoal_job_t *next;      // all jobs, oldest first
     shoal_job_t *prev;
     // of the scheduler
     size_t heap_place; // 1..; 0: not there

@@ -286,6 +286,10 @@ shoal_cluster_submit(shoal_cluster_t *cluster, shoal_slice_t id, shoal_slice_t p
     shoal_job_t *job = job_add(cluster, ++cluster->counts.jobs, id, &spec, class_number, now_ms);
     job_letters(cluster, job, base, &plan);
     open_note(cluster, job, payload, spec.args);
+    if (cluster->is_behind) {
+        job->needs_disk = true;
+        cluster->disk_waiters++;
+    }
     shoal_scheduler_update(cluster->scheduler, job);
     *ret_job = job;
     return true;

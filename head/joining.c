@@ -69,7 +69,8 @@ shoal_cluster_lose(shoal_cluster_t *cluster, shoal_worker_t *worker, shoal_worke
                            is_polite ? SHOAL_END_RETURNED : SHOAL_END_LOST, &status, now_ms);
     }
     shoal_budgets_forget(cluster->budgets, worker, /*job=*/0);
-    worker->peer = NULL; // its actors may be there still: the same process may come back
+    worker->actor_count = 0;
+    worker->peer = NULL;
 }
 
 // How the previous process of a worker ended.
@@ -153,8 +154,9 @@ obituary_read(shoal_slice_t value, obituary_t *ret_obituary)
 
 // One call of a worker whose process crashed: the first times it is tried again, then alone.
 static void
-casualty_charge(shoal_cluster_t *cluster, const shoal_casualty_t *casualty, const char *worker,
-                const shoal_status_t *why, uint64_t now_ms)
+casualty_charge(shoal_cluster_t *cluster, const shoal_casualty_t *casualty,
+                const shoal_worker_t *worker, const shoal_status_t *why, const obituary_t *obituary,
+                uint64_t now_ms)
 {
     shoal_job_t *job = shoal_cluster_job(cluster, shoal_call_job(casualty->call));
     uint32_t index = shoal_call_shard(casualty->call);
@@ -163,9 +165,13 @@ casualty_charge(shoal_cluster_t *cluster, const shoal_casualty_t *casualty, cons
     }
     shoal_entry_t entry = {.kind = SHOAL_ENTRY_CRASHED,
                            .shard = index,
+                           .attempt = casualty->attempt,
                            .alone = casualty->was_alone,
                            .text = shoal_slice_of(why->text),
-                           .id = shoal_slice_of(worker)};
+                           .key = shoal_slice_of(obituary->text),
+                           .id = shoal_slice_of(worker->id),
+                           .name = shoal_slice_of(worker->label),
+                           .at_ms = now_ms};
     shoal_ledger_add(cluster->ledger, &job->page, &entry);
     const shoal_shard_t *shard = shoal_backlog_at(job->backlog, index);
     bool is_enough = casualty->was_alone || shard->crashes + 1 >= SHOAL_CRASHES_MAX;
@@ -176,7 +182,7 @@ casualty_charge(shoal_cluster_t *cluster, const shoal_casualty_t *casualty, cons
         shoal_backlog_set(job->backlog, index, SHOAL_SHARD_DELAYED);
         shoal_delay_add(cluster->delays, now_ms + hold_ms, casualty->call);
     }
-    (void)shoal_job_shard_crashed(job, index, casualty->was_alone, why, worker);
+    (void)shoal_job_shard_crashed(job, index, casualty->was_alone, why, worker->id);
     shoal_cluster_settle(cluster, job, now_ms);
 }
 
@@ -205,7 +211,7 @@ casualties_charge(shoal_cluster_t *cluster, shoal_worker_t *worker, const obitua
                         SHOAL_CRASHES_MAX + 1, worker->label, obituary->text, obituary->words);
     for (uint32_t i = 0; i < worker->casualty_count; i++) {
         crash_note(cluster, &worker->casualties[i], worker->label, obituary, now_ms);
-        casualty_charge(cluster, &worker->casualties[i], worker->id, &why, now_ms);
+        casualty_charge(cluster, &worker->casualties[i], worker, &why, obituary, now_ms);
     }
     worker->casualty_count = 0;
 }
@@ -298,16 +304,28 @@ shoal_cluster_join(shoal_cluster_t *cluster, const shoal_offer_t *offer, shoal_s
     return true;
 }
 
+bool
+shoal_cluster_drop_strays(shoal_cluster_t *cluster, shoal_worker_t *worker, shoal_slice_t actors,
+                          shoal_status_t *status)
+{
+    const shoal_port_t *port = &cluster->config.port;
+    shoal_cursor_t cursor = shoal_cursor_over(actors);
+    uint32_t count = actors.len > 0 ? shoal_cursor_array(&cursor) : 0;
+    for (uint32_t i = 0; i < count && !cursor.is_bad; i++) {
+        uint64_t number = shoal_cursor_uint(&cursor);
+        const shoal_job_t *job = shoal_cluster_job(cluster, number);
+        if (!cursor.is_bad && (!job || shoal_job_is_final(job))) {
+            port->drop_actor(port->ctx, worker, number);
+        }
+    }
+    return (actors.len == 0 || shoal_cursor_is_done(&cursor)) ||
+           shoal_fail(status, SHOAL_PROTOCOL, "\"actors\" must be an array of numbers");
+}
+
 void
 shoal_cluster_cancel_strays(shoal_cluster_t *cluster, shoal_worker_t *worker, shoal_slice_t running)
 {
     const shoal_port_t *port = &cluster->config.port;
-    for (uint32_t i = 0; i < worker->actor_count; i++) {
-        const shoal_job_t *job = shoal_cluster_job(cluster, worker->actors[i]);
-        if (!job || shoal_job_is_final(job)) {
-            port->drop_actor(port->ctx, worker, worker->actors[i]);
-        }
-    }
     worker->actor_count = 0; // ACTOR comes before the first CALL on each connection
     shoal_cursor_t cursor = shoal_cursor_over(running);
     uint32_t count = running.len > 0 ? shoal_cursor_array(&cursor) : 0;

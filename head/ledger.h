@@ -21,7 +21,7 @@
 #include "head/journal.h"
 
 // Bytes of notes that are not durable yet: above this nothing new is started, until half of it is.
-#define SHOAL_LEDGER_BEHIND_BYTES 16777216
+#define SHOAL_LEDGER_BEHIND_BYTES 33554432
 
 // Where notes go. They are made durable in this order; everything borrowed is copied, but for
 // `entries`, whose bytes are taken over (the buffer is empty afterwards).

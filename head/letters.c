@@ -426,13 +426,12 @@ shoal_letters_remove(shoal_letters_t *letters, uint64_t number)
     if (index == letters->count || letters->items[index]->number != number) {
         return;
     }
-    uint64_t taken = letters->items[index]->taken;
     letter_free(letters, letters->items[index]);
     letters->count--;
     memmove(&letters->items[index], &letters->items[index + 1],
             (letters->count - index) * sizeof(shoal_letter_t *));
     if (letters->hooks && letters->hooks->drop) {
-        letters->hooks->drop(letters->hooks->ctx, letters->job, number, taken);
+        letters->hooks->drop(letters->hooks->ctx, letters->job, number);
     }
 }
 

@@ -82,8 +82,8 @@ typedef struct shoal_letter_facts {
 // Told of each change, for whoever keeps letters safe; NULL members are not called.
 typedef struct shoal_letters_hooks {
     void *ctx;
-    void (*put)(void *ctx, uint64_t job, const shoal_letter_t *letter);     // new or changed
-    void (*drop)(void *ctx, uint64_t job, uint64_t number, uint64_t taken); // by which run, or 0
+    void (*put)(void *ctx, uint64_t job, const shoal_letter_t *letter); // new or changed
+    void (*drop)(void *ctx, uint64_t job, uint64_t number);
 } shoal_letters_hooks_t;
 
 // `all_bytes` counts the bytes of all jobs; borrowed, as is `hooks` (or NULL).

@@ -41,6 +41,7 @@ signals_block(void)
     (void)sigaddset(&signals, SIGINT);
     (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); // a limit of the size of files is a disk that is full
 }
 
 // The state folder and those above it, as `mkdir -p` makes them, closed to others.

@@ -3,6 +3,7 @@
 // port.c - see hub_parts.h: what the cluster and the outputs want sent.
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "head/hub_parts.h"
 #include "head/notes.h"
@@ -176,6 +177,7 @@ static void
 hook_disk(void *ctx, const shoal_status_t *why)
 {
     shoal_hub_t *hub = ctx;
+    (void)snprintf(hub->disk_trouble, sizeof(hub->disk_trouble), "%s", why ? why->text : "");
     if (why) {
         shoal_log(hub->log, SHOAL_LOG_ERROR, "DISK-FULL", "reason=\"%s\"", why->text);
     } else {

@@ -136,10 +136,9 @@ accepted_send(shoal_hub_t *hub, shoal_peer_t *peer, uint64_t request, uint64_t j
 }
 
 bool
-shoal_hub_accept(shoal_hub_t *hub, shoal_peer_t *peer, uint64_t request, uint64_t job,
+shoal_hub_accept(shoal_hub_t *hub, shoal_peer_t *peer, uint64_t request, uint64_t job, uint64_t lsn,
                  shoal_status_t *status)
 {
-    uint64_t lsn = shoal_ledger_lsn(hub->ledger);
     if (lsn <= shoal_ledger_durable(hub->ledger)) {
         accepted_send(hub, peer, request, job);
         return true;
@@ -163,6 +162,9 @@ shoal_hub_accept(shoal_hub_t *hub, shoal_peer_t *peer, uint64_t request, uint64_
         promises->first = 0;
         promises->end = count;
     }
+    const shoal_promise_t *last =
+        promises->end > promises->first ? &promises->list[promises->end - 1] : NULL;
+    lsn = last && last->lsn > lsn ? last->lsn : lsn; // so that they stay in order
     promises->list[promises->end++] = (shoal_promise_t){lsn, request, job, peer->key};
     return true;
 }

@@ -384,15 +384,15 @@ worker_new(shoal_registry_t *registry, shoal_slice_t id)
     return worker;
 }
 
-static void
-label_make(shoal_worker_t *worker)
+void
+shoal_worker_label(const char *id, const char *name, char label[SHOAL_WORKER_LABEL_MAX + 1])
 {
     const int room = SHOAL_WORKER_LABEL_MAX - LABEL_DIGITS - 3;
-    if (worker->name[0] == '\0') {
-        text_copy(worker->label, sizeof(worker->label), shoal_slice_of(worker->id));
+    if (name[0] == '\0') {
+        (void)snprintf(label, SHOAL_WORKER_LABEL_MAX + 1, "%s", id);
     } else {
-        (void)snprintf(worker->label, sizeof(worker->label), "%.*s (%.*s)", room, worker->name,
-                       LABEL_DIGITS, worker->id);
+        (void)snprintf(label, SHOAL_WORKER_LABEL_MAX + 1, "%.*s (%.*s)", room, name, LABEL_DIGITS,
+                       id);
     }
 }
 
@@ -446,7 +446,7 @@ shoal_registry_join(shoal_registry_t *registry, const shoal_offer_t *offer,
     }
     worker->profile = (uint16_t)profile;
     text_copy(worker->name, sizeof(worker->name), offer->name);
-    label_make(worker);
+    shoal_worker_label(worker->id, worker->name, worker->label);
     worker->incarnation = offer->incarnation;
     worker->slots = offer->slots;
     worker->window = offer->window;

@@ -190,6 +190,9 @@ shoal_worker_t *shoal_profile_room(const shoal_registry_t *registry, size_t prof
 // The first worker in a state; the others follow by list_next.
 shoal_worker_t *shoal_registry_first(const shoal_registry_t *registry, shoal_worker_state_t state);
 
+// What people know a worker by: its name and the first digits of its id.
+void shoal_worker_label(const char *id, const char *name, char label[SHOAL_WORKER_LABEL_MAX + 1]);
+
 const char *shoal_worker_state_name(int state);
 const char *shoal_worker_event_name(int event);
 

@@ -24,6 +24,7 @@ typedef struct who {
     uint64_t incarnation;
     char id[SHOAL_WORKER_ID_MAX + 1];
     char name[SHOAL_WORKER_NAME_MAX + 1];
+    char label[SHOAL_WORKER_LABEL_MAX + 1];
 } who_t;
 
 typedef struct delay {
@@ -46,6 +47,7 @@ typedef struct story {
     uint32_t *streamed; // running shards whose attempt had streamed
     size_t streamed_count;
     size_t streamed_size;
+    bool has_begun;         // a run: its shards are known
     uint32_t items_attempt; // of discover, that streamed last; 0: none
     bool has_losses;        // of attempts that may have gone on
     size_t offset;          // in the log, of the row in hand
@@ -133,6 +135,7 @@ shoal_replay_job(shoal_replay_t *replay, const shoal_journal_job_t *row, shoal_s
         replay->first = replay->last = story;
         replay->counts.running++;
         shoal_backlog_unorder(job->backlog);
+        job->is_replayed = true;
     }
     return true;
 }
@@ -203,6 +206,7 @@ apply_worker(story_t *story, const shoal_entry_t *entry, shoal_status_t *status)
     who->incarnation = entry->incarnation;
     (void)snprintf(who->id, sizeof(who->id), "%.*s", SHOAL_SLICE_ARGS(entry->id));
     (void)snprintf(who->name, sizeof(who->name), "%.*s", SHOAL_SLICE_ARGS(entry->name));
+    shoal_worker_label(who->id, who->name, who->label);
     story->who_of[entry->worker] = story->who_count++;
     return true;
 }
@@ -270,8 +274,13 @@ streamed_note(story_t *story, uint32_t shard)
 static void
 advance(story_t *story)
 {
+    for (size_t i = 0; i < story->job->buried_count; i++) {
+        shoal_history_forget(story->job->history, story->job->buried[i].shard);
+    }
     shoal_job_buried_clear(story->job);
-    (void)shoal_job_advance(story->job);
+    if (!story->job->of || story->job->stage == SHOAL_STAGE_CHECK || story->has_begun) {
+        (void)shoal_job_advance(story->job);
+    }
 }
 
 static bool
@@ -310,9 +319,6 @@ apply_done(story_t *story, const shoal_entry_t *entry, shoal_status_t *status)
     }
     shard->live = SHOAL_SHARD_NONE;
     shoal_history_forget(job->history, index);
-    if (job->of && index >= SHOAL_SHARD_FIRST) {
-        shoal_run_resettle(job, index);
-    }
     shoal_job_shard_done(job, index);
     shoal_shard_t *discover = shoal_backlog_at(job->backlog, SHOAL_SHARD_DISCOVER);
     if (job->is_limited && discover->state == SHOAL_SHARD_RUNNING) {
@@ -347,14 +353,12 @@ apply_failed(story_t *story, const shoal_entry_t *entry, shoal_status_t *status)
                         shoal_code_from(entry->code), "%.*s", SHOAL_SLICE_ARGS(entry->text));
     (void)snprintf(why.key, sizeof(why.key), "%.*s", SHOAL_SLICE_ARGS(entry->key));
     shard->live = SHOAL_SHARD_NONE;
-    if (entry->end == SHOAL_END_FAILED || entry->end == SHOAL_END_LOST ||
-        entry->end == SHOAL_END_LATE) {
+    bool may_go_on = entry->end == SHOAL_END_LOST || entry->end == SHOAL_END_LATE;
+    if (entry->end == SHOAL_END_FAILED || may_go_on) {
         shoal_mail_note(story->job, index, (uint32_t)entry->attempt,
-                        entry->end == SHOAL_END_LOST ? "lost" : "failed", &why, who->id,
-                        entry->at_ms);
+                        shoal_end_name((shoal_end_t)entry->end), &why, who->label, entry->at_ms);
     }
-    story->has_losses =
-        story->has_losses || entry->end == SHOAL_END_LOST || entry->end == SHOAL_END_LATE;
+    story->has_losses = story->has_losses || may_go_on;
     uint64_t delay = shoal_job_shard_failed(story->job, index, (shoal_end_t)entry->end, &why,
                                             who->id, entry->chance);
     if (delay != SHOAL_JOB_NO_RETRY && delay > 0) {
@@ -376,6 +380,12 @@ apply_crashed(story_t *story, const shoal_entry_t *entry, shoal_status_t *status
     (void)shoal_fail_as(&why, SHOAL_FATAL, SHOAL_INTERNAL, "%.*s", SHOAL_SLICE_ARGS(entry->text));
     char worker[SHOAL_WORKER_ID_MAX + 1];
     (void)snprintf(worker, sizeof(worker), "%.*s", SHOAL_SLICE_ARGS(entry->id));
+    char label[SHOAL_WORKER_LABEL_MAX + 1];
+    (void)snprintf(label, sizeof(label), "%.*s", SHOAL_SLICE_ARGS(entry->name));
+    shoal_status_t how = SHOAL_STATUS_INIT;
+    (void)shoal_fail(&how, SHOAL_INTERNAL, "%.*s", SHOAL_SLICE_ARGS(entry->key));
+    shoal_mail_note(story->job, index, (uint32_t)entry->attempt, "crashed", &how, label,
+                    entry->at_ms);
     bool is_enough = entry->alone || shard->crashes + 1 >= SHOAL_CRASHES_MAX;
     if (shard->state == SHOAL_SHARD_RUNNING && is_enough) {
         shard->live = SHOAL_SHARD_NONE;
@@ -387,12 +397,30 @@ apply_crashed(story_t *story, const shoal_entry_t *entry, shoal_status_t *status
     return true;
 }
 
+static bool
+apply_run(story_t *story, const shoal_entry_t *entry, shoal_status_t *status)
+{
+    shoal_job_t *job = story->job;
+    if (!job->of || job->stage != SHOAL_STAGE_MAP || story->has_begun) {
+        return shoal_fail(status, SHOAL_IO, "it is no run that begins");
+    }
+    story->has_begun = true;
+    shoal_status_t why = SHOAL_STATUS_INIT;
+    if (!shoal_run_take(job, entry->bytes, &why) &&
+        why.code != SHOAL_LIMIT) { // else its end is next
+        *status = why;
+        return false;
+    }
+    advance(story);
+    return true;
+}
+
 typedef bool apply_fn(story_t *story, const shoal_entry_t *entry, shoal_status_t *status);
 static apply_fn *const applies[SHOAL_ENTRY_KIND_END] = {
     [SHOAL_ENTRY_WORKER] = apply_worker,   [SHOAL_ENTRY_BEGUN] = apply_begun,
     [SHOAL_ENTRY_START] = apply_start,     [SHOAL_ENTRY_ITEMS] = apply_items,
     [SHOAL_ENTRY_DONE] = apply_done,       [SHOAL_ENTRY_FAILED] = apply_failed,
-    [SHOAL_ENTRY_CRASHED] = apply_crashed,
+    [SHOAL_ENTRY_CRASHED] = apply_crashed, [SHOAL_ENTRY_RUN] = apply_run,
 };
 
 bool
@@ -565,6 +593,21 @@ streamed_return(shoal_replay_t *replay, story_t *story, uint64_t now_ms)
     }
 }
 
+// A run whose log ends with its check makes its shards of the letters, as it would have.
+static void
+run_begin_again(story_t *story)
+{
+    shoal_job_t *job = story->job;
+    shoal_status_t why = SHOAL_STATUS_INIT;
+    if (!job->of || job->stage == SHOAL_STAGE_CHECK || story->has_begun || job->is_stopping) {
+        return;
+    }
+    if (!shoal_run_open(job, &why)) {
+        shoal_books_error(&job->books, &why, SHOAL_SLICE_NONE, "");
+        shoal_job_stop(job, SHOAL_JOB_FAILED);
+    }
+}
+
 bool
 shoal_replay_finish(shoal_replay_t *replay, uint64_t now_ms, shoal_status_t *status)
 {
@@ -578,6 +621,8 @@ shoal_replay_finish(shoal_replay_t *replay, uint64_t now_ms, shoal_status_t *sta
         }
     }
     for (story_t *story = replay->first; story; story = story->next) {
+        story->job->is_replayed = false;
+        run_begin_again(story);
         if (story->job->of) {
             shoal_run_restore(story->job);
         }

@@ -202,14 +202,20 @@ static bool
 serve_submit(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *message,
              shoal_slice_t payload, shoal_status_t *status)
 {
-    shoal_job_t *job = NULL;
+    shoal_job_t *job = shoal_cluster_job_by_id(shoal_hub_cluster(hub), message->submit.id);
+    if (!job && hub->disk_trouble[0]) {
+        return shoal_fail_as(status, SHOAL_TRANSIENT, SHOAL_LIMIT,
+                             "no job is accepted while the head's disk takes nothing: %s",
+                             hub->disk_trouble);
+    }
     if (!shoal_cluster_submit(shoal_hub_cluster(hub), message->submit.id, payload,
                               shoal_hub_now(hub), &job, status)) {
         return false;
     }
     shoal_log(shoal_hub_log(hub), SHOAL_LOG_INFO, "JOB-ACCEPTED", "job=%llu name=\"%s\"",
               (unsigned long long)job->number, job->name);
-    return shoal_hub_accept(hub, peer, message->submit.request, job->number, status);
+    return shoal_hub_accept(hub, peer, message->submit.request, job->number,
+                            job->is_held ? job->lsn : 0, status);
 }
 
 // The job's runs, itself the first: array of [run, job, state, records].
@@ -461,7 +467,8 @@ serve_stop(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *message,
     char reason[257];
     (void)snprintf(reason, sizeof(reason), "%.*s", SHOAL_SLICE_ARGS(message->stop.reason));
     shoal_cluster_stop_job(shoal_hub_cluster(hub), job, reason, shoal_hub_now(hub));
-    return shoal_hub_accept(hub, peer, message->stop.request, job->number, status);
+    return shoal_hub_accept(hub, peer, message->stop.request, job->number,
+                            job->is_held ? job->lsn : 0, status);
 }
 
 static bool

@@ -320,22 +320,11 @@ shoal_run_settle(shoal_job_t *job, uint32_t shard)
     }
 }
 
+// Whether it is known to have failed in this run, so that the run has let it go.
 static bool
 has_failed_again(const shoal_job_t *job, const shoal_letter_t *letter)
 {
     return shoal_letter_number(shoal_letter_part(letter, "run")) == job->run;
-}
-
-void
-shoal_run_resettle(shoal_job_t *job, uint32_t shard)
-{
-    shoal_letter_t *letter;
-    for (uint64_t from = 0; (letter = shoal_run_next_letter(job, shard, from)) != NULL;) {
-        from = letter->number + 1;
-        if (letter->taken == job->number && !has_failed_again(job, letter)) {
-            shoal_letters_remove(job->of->letters, letter->number);
-        }
-    }
 }
 
 void
@@ -361,29 +350,35 @@ shoal_run_release(shoal_job_t *job)
 
 // ---- the run's shards
 
-// Counts members of a scope as listed; the scope has the name that it had.
+// A run's shards as they are made from letters, and as the log keeps them: msgpack arrays, one after
+// the other. OPEN_SCOPE [kind, scope, members, name, of]: so many members of it are listed.
+// OPEN_SHARD [kind, shard, stage, needs, cost, title, expects].
+enum { OPEN_SCOPE, OPEN_SHARD };
+
 static void
-expect(shoal_job_t *job, uint32_t number, uint64_t count, shoal_slice_t name, shoal_slice_t of)
+scope_write(uint64_t number, uint64_t members, shoal_slice_t name, shoal_slice_t of,
+            shoal_buffer_t *out)
 {
-    shoal_status_t ignored = SHOAL_STATUS_INIT;
-    if (number == 0 || !shoal_books_open(&job->books, number, name, of, &ignored)) {
-        return;
-    }
-    shoal_books_expect(&job->books, shoal_books_scope(&job->books, number), count);
+    shoal_write_array(out, 5);
+    shoal_write_uint(out, OPEN_SCOPE);
+    shoal_write_uint(out, number);
+    shoal_write_uint(out, members);
+    shoal_write_str(out, name);
+    shoal_write_str(out, of);
 }
 
 // What a group of records expects: each in its scope.
 static void
-records_expect(shoal_job_t *job, uint32_t shard, shoal_buffer_t *expects)
+records_expect(const shoal_job_t *job, uint32_t shard, shoal_buffer_t *expects, shoal_buffer_t *out)
 {
     uint32_t count = 0;
     shoal_letter_t *letter;
     size_t mark = shoal_write_array_later(expects);
     for (uint64_t from = 0; (letter = shoal_run_next_letter(job, shard, from)) != NULL;) {
         from = letter->number + 1;
-        expect(job, letter->scope, 1, shoal_letter_text(letter, "scope"),
-               shoal_letter_text(letter, "of"));
         if (letter->scope > 0) {
+            scope_write(letter->scope, 1, shoal_letter_text(letter, "scope"),
+                        shoal_letter_text(letter, "of"), out);
             shoal_write_array(expects, 2);
             shoal_write_uint(expects, letter->scope);
             shoal_write_uint(expects, 1);
@@ -395,9 +390,8 @@ records_expect(shoal_job_t *job, uint32_t shard, shoal_buffer_t *expects)
 
 // A shard's scopes have the names that the letter knows.
 static void
-shard_expects(shoal_job_t *job, const shoal_letter_t *letter, shoal_buffer_t *expects)
+shard_expects(const shoal_letter_t *letter, shoal_buffer_t *expects, shoal_buffer_t *out)
 {
-    shoal_status_t ignored = SHOAL_STATUS_INIT;
     shoal_cursor_t cursor = shoal_cursor_over(shoal_letter_item(letter, "scopes"));
     uint32_t count = shoal_cursor_array(&cursor);
     for (uint32_t i = 0; i < count && !cursor.is_bad; i++) {
@@ -405,7 +399,9 @@ shard_expects(shoal_job_t *job, const shoal_letter_t *letter, shoal_buffer_t *ex
         uint64_t number = shoal_cursor_uint(&cursor);
         shoal_slice_t name = shoal_cursor_str(&cursor);
         shoal_slice_t of = shoal_cursor_str(&cursor);
-        (void)(cursor.is_bad || shoal_books_open(&job->books, number, name, of, &ignored));
+        if (!cursor.is_bad) {
+            scope_write(number, 0, name, of, out);
+        }
     }
     shoal_slice_t value = shoal_letter_item(letter, "expects");
     cursor = shoal_cursor_over(value);
@@ -414,7 +410,9 @@ shard_expects(shoal_job_t *job, const shoal_letter_t *letter, shoal_buffer_t *ex
         (void)shoal_cursor_array(&cursor);
         uint64_t number = shoal_cursor_uint(&cursor);
         uint64_t members = shoal_cursor_uint(&cursor);
-        expect(job, (uint32_t)number, members, SHOAL_SLICE_NONE, SHOAL_SLICE_NONE);
+        if (number > 0 && !cursor.is_bad) {
+            scope_write(number, members, SHOAL_SLICE_NONE, SHOAL_SLICE_NONE, out);
+        }
     }
     shoal_write_raw(expects, value);
 }
@@ -450,53 +448,111 @@ needs_of(const shoal_job_t *job, const shoal_run_group_t *group, const shoal_let
     return SHOAL_SHARD_NONE;
 }
 
-static bool
-group_open(shoal_job_t *job, uint32_t shard, shoal_status_t *status)
+static void
+group_write(const shoal_job_t *job, uint32_t shard, shoal_buffer_t *out)
 {
     const shoal_run_group_t *group = group_of(job, shard);
     const shoal_letter_t *first = shoal_run_first_letter(job, shard);
     char title[256];
     shoal_buffer_t expects = SHOAL_BUFFER_INIT;
     if (!first) {
-        return true; // tried and gone already: the shard has no work
+        return; // tried and gone already: the shard has no work
     }
     uint64_t stage = SHOAL_STAGE_MAP;
     if (group->kind == SHOAL_LETTER_SHARD) {
         stage = shoal_letter_number(shoal_letter_item(first, "stage"));
-        shard_expects(job, first, &expects);
+        shard_expects(first, &expects, out);
     } else {
-        records_expect(job, shard, &expects);
+        records_expect(job, shard, &expects, out);
     }
     if (stage < SHOAL_STAGE_PREPARE || stage > SHOAL_STAGE_LINK) {
         stage = SHOAL_STAGE_MAP;
     }
     title_write(group, first, title, sizeof(title));
+    shoal_write_array(out, 7);
+    shoal_write_uint(out, OPEN_SHARD);
+    shoal_write_uint(out, shard);
+    shoal_write_uint(out, stage);
+    shoal_write_uint(out, needs_of(job, group, first));
     uint64_t cost = shoal_letter_number(shoal_letter_item(first, "cost"));
-    const shoal_shard_item_t item = {
-        .stage = (shoal_stage_t)stage,
-        .needs = needs_of(job, group, first),
-        .cost_us = stage == SHOAL_STAGE_PREPARE ? SHOAL_COST_FIRST : (uint32_t)cost,
-        .title = shoal_slice_of(title),
-        .expects = shoal_buffer_slice(&expects),
-    };
-    bool done = shoal_backlog_add(job->backlog, shard, &item, status);
-    if (done) {
-        job->shards++;
-        shoal_job_shard_place(job, shard);
-    }
+    shoal_write_uint(out, stage == SHOAL_STAGE_PREPARE || cost > SHOAL_COST_FIRST ? SHOAL_COST_FIRST
+                                                                                  : cost);
+    shoal_write_str(out, shoal_slice_of(title));
+    shoal_write_bin(out, shoal_buffer_slice(&expects));
     shoal_buffer_fini(&expects);
-    return done;
+}
+
+static void
+scope_take(shoal_job_t *job, shoal_cursor_t *cursor)
+{
+    shoal_status_t ignored = SHOAL_STATUS_INIT;
+    uint64_t number = shoal_cursor_uint(cursor);
+    uint64_t members = shoal_cursor_uint(cursor);
+    shoal_slice_t name = shoal_cursor_str(cursor);
+    shoal_slice_t of = shoal_cursor_str(cursor);
+    if (!cursor->is_bad && shoal_books_open(&job->books, number, name, of, &ignored) &&
+        members > 0) {
+        shoal_books_expect(&job->books, shoal_books_scope(&job->books, number), members);
+    }
+}
+
+static bool
+shard_take(shoal_job_t *job, shoal_cursor_t *cursor, shoal_status_t *status)
+{
+    uint64_t shard = shoal_cursor_uint(cursor);
+    uint64_t stage = shoal_cursor_uint(cursor);
+    uint64_t needs = shoal_cursor_uint(cursor);
+    uint64_t cost = shoal_cursor_uint(cursor);
+    const shoal_shard_item_t item = {.stage = (shoal_stage_t)stage,
+                                     .needs = (uint32_t)needs,
+                                     .cost_us = (uint32_t)cost,
+                                     .title = shoal_cursor_str(cursor),
+                                     .expects = shoal_cursor_bin(cursor)};
+    bool is_good = !cursor->is_bad && shard >= SHOAL_SHARD_FIRST && shard < SHOAL_SHARDS_MAX &&
+                   stage >= SHOAL_STAGE_PREPARE && stage <= SHOAL_STAGE_LINK &&
+                   (needs == SHOAL_SHARD_NONE || needs < shard) && cost <= UINT32_MAX &&
+                   !shoal_backlog_at(job->backlog, (uint32_t)shard) &&
+                   (needs == SHOAL_SHARD_NONE || shoal_backlog_at(job->backlog, (uint32_t)needs));
+    if (!is_good) {
+        return shoal_fail(status, SHOAL_IO, "a shard of the run is malformed");
+    }
+    if (!shoal_backlog_add(job->backlog, (uint32_t)shard, &item, status)) {
+        return false;
+    }
+    job->shards++;
+    shoal_job_shard_place(job, (uint32_t)shard);
+    return true;
+}
+
+bool
+shoal_run_take(shoal_job_t *job, shoal_slice_t opening, shoal_status_t *status)
+{
+    shoal_cursor_t cursor = shoal_cursor_over(opening);
+    bool done = true;
+    while (done && shoal_cursor_left(&cursor) > 0) {
+        uint32_t parts = shoal_cursor_array(&cursor);
+        uint64_t kind = shoal_cursor_uint(&cursor);
+        if (kind == OPEN_SCOPE && parts == 5) {
+            scope_take(job, &cursor);
+        } else if (kind == OPEN_SHARD && parts == 7) {
+            done = shard_take(job, &cursor, status);
+        } else {
+            cursor.is_bad = true;
+        }
+        if (cursor.is_bad && done) {
+            done = shoal_fail(status, SHOAL_IO, "what the run begins with is malformed");
+        }
+    }
+    return done || shoal_fail_while(status, "cannot try the dead letters again");
 }
 
 bool
 shoal_run_open(shoal_job_t *job, shoal_status_t *status)
 {
     for (uint32_t i = 0; i < job->group_count; i++) {
-        if (!group_open(job, SHOAL_SHARD_FIRST + i, status)) {
-            return shoal_fail_while(status, "cannot try the dead letters again");
-        }
+        group_write(job, SHOAL_SHARD_FIRST + i, &job->opening);
     }
-    return true;
+    return shoal_run_take(job, shoal_buffer_slice(&job->opening), status);
 }
 
 const char *

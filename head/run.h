@@ -53,9 +53,13 @@ void shoal_run_write(const shoal_job_t *job, shoal_buffer_t *out);
 SHOAL_MUST_CHECK bool shoal_run_read(shoal_slice_t submit, shoal_run_plan_t *ret_plan,
                                      shoal_status_t *status);
 
-// The check is done: makes the run's shards.
+// The check is done: makes the run's shards, from the letters; what they are is left in `opening`, for
+// the log. _take makes them again from that.
 //   SHOAL_LIMIT  they do not fit
+//   SHOAL_IO     malformed
 SHOAL_MUST_CHECK bool shoal_run_open(shoal_job_t *job, shoal_status_t *status);
+SHOAL_MUST_CHECK bool shoal_run_take(shoal_job_t *job, shoal_slice_t opening,
+                                     shoal_status_t *status);
 
 // What a shard of a run calls, and with what; appended to `out`.
 const char *shoal_run_method(const shoal_job_t *job, uint32_t shard);
@@ -69,9 +73,7 @@ shoal_letter_t *shoal_run_letter(const shoal_job_t *job, uint32_t shard, uint64_
 // The shard is done: its letters that have not come again are gone.
 void shoal_run_settle(shoal_job_t *job, uint32_t shard);
 
-// The same when the log is replayed: letters that the journal knows to have failed in this run have
-// come again. _restore: at the end of the log these are free for other runs.
-void shoal_run_resettle(shoal_job_t *job, uint32_t shard);
+// The run's log was replayed: letters that it had let go are free for other runs.
 void shoal_run_restore(shoal_job_t *job);
 
 // The run is over: other runs may have its letters.

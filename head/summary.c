@@ -35,7 +35,7 @@ shoal_summary_wait(const shoal_job_t *job, const shoal_registry_t *registry, sho
         return;
     }
     bool is_full = job->output && shoal_output_is_waiting(job->output);
-    if (job->needs_disk || is_full) {
+    if (job->needs_disk || job->is_held || is_full) {
         shoal_buffer_append_text(out, "disk");
         return;
     }

@@ -199,14 +199,20 @@ shoal_cluster_recover(shoal_cluster_t *cluster, shoal_job_t *job, uint32_t index
         attempt->draft = shoal_draft_restore(job->output, attempt->call, attempt->number, attempt);
     }
     shoal_worker_add_attempt(cluster->registry, worker, attempt);
+    (void)shoal_sources_admit(cluster, job, worker, false); // so that it knows its source
+    shoal_sources_begin(cluster, attempt, now_ms);
+    shoal_cluster_time_attempt(cluster, attempt, now_ms);
     return true;
 }
 
-// The ledger may have fallen behind, or caught up. True: nothing may be started.
+// The ledger may have fallen behind, or caught up; a disk that takes nothing is as far behind as can
+// be. True: nothing may be started.
 static bool
 behind_update(shoal_cluster_t *cluster)
 {
-    bool is_behind = shoal_ledger_is_behind(cluster->ledger);
+    bool is_behind = shoal_ledger_is_behind(cluster->ledger) ||
+                     (shoal_ledger_is_on(cluster->ledger) && cluster->config.outputs &&
+                      shoal_outputs_info(cluster->config.outputs).is_stalled);
     if (is_behind == cluster->is_behind) {
         return is_behind;
     }
@@ -306,7 +312,7 @@ shoal_cluster_next(const shoal_cluster_t *cluster)
 {
     uint64_t lease = shoal_attempts_next(cluster->attempts);
     uint64_t delay = shoal_delays_next(cluster->delays);
-    uint64_t alone = shoal_cluster_next_alone(cluster);
+    uint64_t alone = cluster->is_behind ? SHOAL_TIME_NEVER : shoal_cluster_next_alone(cluster);
     uint64_t next = lease < delay ? lease : delay;
     uint64_t retain = shoal_cluster_next_retain(cluster);
     next = retain < next ? retain : next;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "proto/base/alloc.h"
+#include "proto/record/writer.h"
 
 void
 shoal_instance_destroy(shoal_instance_t **instance)
@@ -53,6 +54,22 @@ actor_at(shoal_actors_t *actors, uint64_t number)
         at = &(*at)->next;
     }
     return at;
+}
+
+void
+shoal_actors_write(const shoal_actors_t *actors, size_t bytes_max, shoal_buffer_t *out)
+{
+    uint32_t count = 0;
+    size_t begin = out->len;
+    size_t mark = shoal_write_array_later(out);
+    for (size_t i = 0; i < SHOAL_ACTOR_BUCKETS; i++) {
+        const shoal_actor_t *actor = actors->buckets[i];
+        for (; actor && out->len - begin + SHOAL_WRITE_HEAD_MAX <= bytes_max; actor = actor->next) {
+            shoal_write_uint(out, actor->number);
+            count++;
+        }
+    }
+    shoal_write_count_now(out, mark, count);
 }
 
 shoal_actor_t *

@@ -48,6 +48,9 @@ typedef struct shoal_actors {
 // Frees the actors and their idle instances. Nothing else may refer to any.
 void shoal_actors_fini(shoal_actors_t *actors);
 
+// Appends their numbers as a msgpack array, as many as fit into `bytes_max`.
+void shoal_actors_write(const shoal_actors_t *actors, size_t bytes_max, shoal_buffer_t *out);
+
 shoal_actor_t *shoal_actors_find(shoal_actors_t *actors, uint64_t number); // or NULL
 
 // As shoal_slots_add_actor().

@@ -104,6 +104,8 @@ shoal_session_say_hello(shoal_session_t *session, uint64_t now_ms)
     const shoal_identity_t *identity = &session->identity;
     shoal_buffer_t classes = SHOAL_BUFFER_INIT;
     write_classes(identity, &classes);
+    shoal_buffer_t actors = SHOAL_BUFFER_INIT;
+    shoal_slots_write_actors(session->slots, SHOAL_RUNNING_BYTES_MAX, &actors);
     // Attempts that ended but are not acknowledged come first: their results are on their way.
     list_t list = list_begin(&session->scratch);
     shoal_results_each(session->results, list_result, &list);
@@ -120,10 +122,12 @@ shoal_session_say_hello(shoal_session_t *session, uint64_t now_ms)
         .classes = shoal_buffer_slice(&classes),
         .labels = identity->labels,
         .running = list_end(&list),
+        .actors = shoal_buffer_slice(&actors),
         .last_exit = identity->last_exit,
     };
     (void)shoal_session_say(session, &hello, NULL, now_ms);
     shoal_buffer_fini(&classes);
+    shoal_buffer_fini(&actors);
     shoal_results_resend(session->results);
     session->greeted_ms = now_ms;
 }

@@ -270,6 +270,14 @@ shoal_slots_drop_actor(shoal_slots_t *slots, uint64_t number)
 }
 
 void
+shoal_slots_write_actors(shoal_slots_t *slots, size_t bytes_max, shoal_buffer_t *out)
+{
+    (void)pthread_mutex_lock(&slots->mutex);
+    shoal_actors_write(&slots->actors, bytes_max, out);
+    (void)pthread_mutex_unlock(&slots->mutex);
+}
+
+void
 shoal_slots_drop_all_actors(shoal_slots_t *slots)
 {
     (void)pthread_mutex_lock(&slots->mutex);

@@ -44,6 +44,9 @@ SHOAL_MUST_CHECK bool shoal_slots_add_actor(shoal_slots_t *slots, uint64_t numbe
 // Destroys its instances, busy ones when their call ends. Attempts that have not started end as
 // cancelled without running.
 void shoal_slots_drop_actor(shoal_slots_t *slots, uint64_t number);
+// Appends the numbers of its actors as a msgpack array, as many as fit into `bytes_max`.
+void shoal_slots_write_actors(shoal_slots_t *slots, size_t bytes_max, shoal_buffer_t *out);
+
 void shoal_slots_drop_all_actors(shoal_slots_t *slots);
 
 // Lets the attempt run as soon as a slot is free.

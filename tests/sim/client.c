@@ -231,6 +231,8 @@ hear_error(sim_client_t *client, const shoal_msg_error_t *error)
                client->job->state[0]) { // it had ended, and has made room
         client->is_forgotten = true;
         client->job->is_forgotten = true;
+    } else if (error->request == REQUEST_SUBMIT && error->code == SHOAL_LIMIT) {
+        dial_later(client); // the head's disk is full: it asks again
     } else if (error->request != 0) {
         sim_violation(client->actor.sim, "client %s: request %llu is refused: %.*s", client->id,
                       (unsigned long long)error->request, SHOAL_SLICE_ARGS(error->reason));

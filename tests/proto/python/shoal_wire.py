@@ -339,7 +339,7 @@ class Worker(Peer):
     serve() with a function for each method."""
 
     def __init__(self, endpoint, id="test-worker", slots=2, window=4, classes=("pipeline",),
-                 incarnation=1, running=None, results=None, last_exit=None,
+                 incarnation=1, running=None, actors=None, results=None, last_exit=None,
                  name="python worker", labels=None, curve=None):
         super().__init__(endpoint, curve=curve)
         self.actors = {}
@@ -351,6 +351,8 @@ class Worker(Peer):
         running = list(running or []) + [[fields["call"], fields["attempt"]] for fields in kept]
         if running:
             fields["running"] = running
+        if actors:
+            fields["actors"] = list(actors)
         if last_exit:
             fields["last_exit"] = last_exit
         if labels:

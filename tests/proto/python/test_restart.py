@@ -2,6 +2,7 @@
 """A head that is killed and started again on the same state (docs/protocol.md, R-4.5, R-6.3,
 R-6.12, R-7.1, R-7.8): what was accepted goes on, what was told stays true."""
 
+import resource
 import time
 import unittest
 
@@ -9,7 +10,7 @@ import msgpack
 
 from case import WireTest, shard, spec
 from programs import wait_until
-from shoal_wire import Late
+from shoal_wire import Late, WireError
 
 FINAL = ("SUCCEEDED", "PARTIAL", "FAILED", "STOPPED")
 
@@ -201,6 +202,58 @@ class Forgetful(RestartTest):
         self.assertEqual(self.beside.ask("jobs"), [])
 
 
+class FullDisk(RestartTest):
+    """A limit of the file size stands for the disk: set on the head while it runs, and lifted."""
+
+    def room(self, size):
+        size = resource.RLIM_INFINITY if size is None else size
+        resource.prlimit(self.the_head.process.pid, resource.RLIMIT_FSIZE,
+                         (size, resource.RLIM_INFINITY))
+
+    # R-7.8
+    def test_nothing_is_promised_and_nothing_lost_while_the_disk_is_full(self):
+        worker, client = self.worker(slots=1, window=1), self.client()
+        job = self.submitted(client)
+        worker.start_job([shard(n) for n in (1, 2, 3)])
+        self.settled(worker)
+        call = worker.call("map")
+        self.room(8192)  # the log is below that
+        worker.lines(call, [b"%d" % call.args["n"] + b" " * 50000])
+        wait_until(lambda: "DISK-FULL" in self.the_head.log())
+        self.assertEqual(client.ask("job", id=str(job))["detail"]["wait"], "disk")
+        self.assertEqual([fields["call"] for fields in worker.kept], [call.call])
+        with self.assertRaises(WireError) as refused:
+            client.submit(spec(), "another")
+        self.assertIn("disk", str(refused.exception))
+        self.assertEqual(client.submit(spec(), "job"), job)
+        with self.assertRaises(Late):
+            client.send("OUTPUT", request=client.request(), job=job, **{"from": 1, "credit": 100000})
+            client.expect("PIECE", 0.3)
+        self.room(None)
+        self.settled(worker)
+        client.expect("PIECE")
+        self.assertEqual(self.finish(worker, client, job).state, "SUCCEEDED")
+        client.submit(spec(), "another")
+        self.assertEqual(self.whole_output(self.client("fresh"), job), [1, 2, 3])
+
+    def test_a_head_that_ends_while_the_disk_is_full_is_as_it_was_before(self):
+        worker, client = self.worker(), self.client()
+        job = self.submitted(client)
+        worker.start_job([shard(n) for n in (1, 2)])
+        self.settled(worker)
+        self.room(8192)
+        call = worker.call("map")
+        worker.lines(call, [b"%d" % call.args["n"] + b" " * 50000])
+        wait_until(lambda: "DISK-FULL" in self.the_head.log())
+        self.the_head.process.terminate()
+        self.the_head.process.wait(20)
+        self.again()
+        worker, client = self.worker(incarnation=2), self.client()
+        client.watch(job)
+        self.assertEqual(self.finish(worker, client, job).state, "SUCCEEDED")
+        self.assertEqual(self.whole_output(client, job), [1, 2])
+
+
 class Workers(RestartTest):
     def running(self, *calls):
         return [[call.call, call.attempt] for call in calls]
@@ -316,17 +369,22 @@ class Workers(RestartTest):
             worker = self.worker(incarnation=life + 2)
         self.assertEqual(worker.call("check").call >> 24, job)
 
+    # R-4.3
     def test_an_actor_of_a_job_that_ended_meanwhile_is_dropped(self):
         worker, client = self.worker(), self.client()
         job = self.submitted(client)
         worker.start_job([shard(1), shard(2)])
         calls = [worker.call("map") for _ in range(1)]
         worker.close()
-        wait_until(lambda: self.beside.ask("workers")[0]["state"] == "suspect")
         request = client.request()
         client.send("STOP", request=request, job=job)
         client.expect("ACCEPTED", request=request)
-        back = self.worker(running=self.running(*calls))
+        other = self.submitted(client, "other")
+        back = self.worker(running=self.running(*calls), actors=[job, 77, other])
+        self.assertEqual([back.expect("DROP_ACTOR").actor for _ in range(2)], [job, 77])
+        self.assertEqual(back.call("check").actor, other)
+        self.killed()
+        back = self.worker(actors=[job, other])
         self.assertEqual(back.expect("DROP_ACTOR").actor, job)
 
 
