@@ -36,14 +36,15 @@ tcp_check(const char *endpoint, bool has_keys, shoal_status_t *status)
     return shoal_endpoint_check(endpoint, use, status);
 }
 
-// A socket file outlives a head that was killed.
+// A socket file outlives a head that was killed. A datagram socket asks without being a connection: it
+// is of the wrong type for one that listens, and refused where nobody does.
 static bool
 listener_check(const char *endpoint, shoal_status_t *status)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int len =
         snprintf(address.sun_path, sizeof(address.sun_path), "%s", endpoint + strlen("ipc://"));
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || len >= (int)sizeof(address.sun_path)) {
         if (fd >= 0) {
             (void)close(fd);

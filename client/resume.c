@@ -30,13 +30,15 @@ base_of(char base[PATH_MAX], shoal_status_t *status)
     return true;
 }
 
-// What tells the workflow from others: the whole path of its file, or the address.
+// What tells the workflow from others: the whole path of its file, or the source's address.
 static bool
 identity_of(const shoal_resume_t *resume, char identity[PATH_MAX], shoal_status_t *status)
 {
-    if (resume->is_address) {
-        (void)snprintf(identity, PATH_MAX, "%s", resume->name);
-        return true;
+    if (resume->is_address) { // the path in "sqlite:shop.db" is one from here
+        char here[PATH_MAX] = "";
+        bool is_local = !strstr(resume->name, "://") && getcwd(here, sizeof(here));
+        int len = snprintf(identity, PATH_MAX, "%s%s%s", here, is_local ? " " : "", resume->name);
+        return len < PATH_MAX || shoal_fail(status, SHOAL_INVALID, "the address is too long");
     }
     if (strcmp(resume->name, "-") == 0) {
         return shoal_fail(status, SHOAL_INVALID,

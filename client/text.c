@@ -13,6 +13,7 @@
 #include "proto/base/utf8.h"
 
 #define ID_DIGITS 8
+#define ID_LONG   16
 
 const char *
 shoal_text_count(uint64_t count, char text[SHOAL_TEXT_SIZE])
@@ -95,7 +96,7 @@ shoal_text_append_safe(shoal_buffer_t *out, const char *text)
 void
 shoal_text_append_worker(shoal_buffer_t *out, const char *name, const char *id)
 {
-    bool is_long = strlen(id) >= 32; // made by chance, so its first digits tell it apart
+    bool is_long = strlen(id) >= ID_LONG; // made by chance, so its first digits tell it apart
     char digits[ID_DIGITS + 1];
     (void)snprintf(digits, sizeof(digits), "%s", id);
     if (!name[0]) {
@@ -104,7 +105,7 @@ shoal_text_append_worker(shoal_buffer_t *out, const char *name, const char *id)
     }
     shoal_text_append_safe(out, name);
     shoal_buffer_append_text(out, " (");
-    shoal_text_append_safe(out, digits);
+    shoal_text_append_safe(out, is_long ? digits : id);
     shoal_buffer_append_text(out, ")");
 }
 

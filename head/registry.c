@@ -15,6 +15,7 @@
 
 #define CLASS_WORDS  (SHOAL_CLASSES_MAX / 64)
 #define LABEL_DIGITS 8 // of an id
+#define LABEL_LONG   16
 
 enum { FEED_NONE, FEED_IDLE, FEED_ROOM, FEED_COUNT };
 
@@ -387,12 +388,14 @@ worker_new(shoal_registry_t *registry, shoal_slice_t id)
 void
 shoal_worker_label(const char *id, const char *name, char label[SHOAL_WORKER_LABEL_MAX + 1])
 {
-    const int room = SHOAL_WORKER_LABEL_MAX - LABEL_DIGITS - 3;
+    // A long id was made by chance, and its first digits tell it apart; a short one was chosen.
+    int len = (int)strlen(id);
+    int digits = len >= LABEL_LONG ? LABEL_DIGITS : len;
+    int room = SHOAL_WORKER_LABEL_MAX - digits - 3;
     if (name[0] == '\0') {
         (void)snprintf(label, SHOAL_WORKER_LABEL_MAX + 1, "%s", id);
     } else {
-        (void)snprintf(label, SHOAL_WORKER_LABEL_MAX + 1, "%.*s (%.*s)", room, name, LABEL_DIGITS,
-                       id);
+        (void)snprintf(label, SHOAL_WORKER_LABEL_MAX + 1, "%.*s (%.*s)", room, name, digits, id);
     }
 }
 

@@ -46,7 +46,7 @@ SHOAL_MUST_CHECK bool shoal_replay_letter(shoal_replay_t *replay, uint64_t job, 
                                           shoal_status_t *status);
 
 // A job that has ended and has letters gets its arguments, which a run of it may need.
-void shoal_replay_args(shoal_replay_t *replay, uint64_t job, shoal_slice_t args);
+void shoal_replay_args(shoal_replay_t *replay, uint64_t number, shoal_slice_t args);
 
 // The next part of its log, whole entries.
 //   SHOAL_IO  malformed, or something that cannot have happened: job and offset are named

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import unittest
@@ -262,6 +263,26 @@ class Manners(ResumeTest):
         self.assert_exit(self.resume(), 2, "of source.serviceName then, of none now")
         self.assert_exit(self.resume("--set", "source.serviceName=third"), 2, "then")
         self.assert_exit(self.resume("--set", "source.serviceName=other"), 0)
+
+    def test_an_address_instead_of_a_file(self):
+        base = sqlite3.connect(self.path("many.db"))
+        base.execute("PRAGMA synchronous = OFF")
+        for n in range(400):
+            base.execute("CREATE TABLE t%03d (%s)" % (n, ", ".join(
+                "a_rather_long_name_of_a_column_%d TEXT" % c for c in range(30))))
+        base.commit()
+        base.close()
+        done = self.shoal("ingest", "sqlite:many.db", "--resume")
+        self.assert_exit(done, 2, "nothing to go on with")
+        run = self.start("ingest", "sqlite:many.db", "-o", "many.jsonl", "--set",
+                         "sharding.tables_per_shard=10")
+        wait_until(lambda: self.kept() or run.poll() is not None, 10, "the run's folder")
+        self.kill_all(run)
+        if self.kept():  # else it was quicker
+            done = self.shoal("ingest", "sqlite:many.db", "--resume", "--set",
+                              "sharding.tables_per_shard=10")
+            self.assert_exit(done, 0, "resumed", "many.jsonl")
+        self.assertEqual(len(self.tables("many.jsonl")), 400)
 
     def test_what_it_was_told_cannot_be_told_again(self):
         self.interrupted()

@@ -54,7 +54,10 @@ a_worker_is_labelled_by_its_name_and_the_first_digits_of_its_id(void)
     name[sizeof(name) - 1] = '\0';
     const shoal_offer_t offers[] = {
         {.id = SHOAL_SLICE("w1"), .slots = 1, .window = 1},
-        {.id = SHOAL_SLICE("0123456789"), .name = shoal_slice_of(name), .slots = 1, .window = 1},
+        {.id = SHOAL_SLICE("0123456789abcdee"),
+         .name = shoal_slice_of(name),
+         .slots = 1,
+         .window = 1},
     };
     shoal_status_t status = SHOAL_STATUS_INIT;
     CHECK_OK(shoal_registry_join(registry, &offers[0], &worker, &status), status);
