@@ -146,8 +146,8 @@ read_signals(link_t *link, uint64_t now_ms)
             shoal_log(link->config->log, SHOAL_LOG_WARN, "LINK-STOP", "reason=\"second signal\"");
             _exit(EXIT_BY_SIGNAL + (int)info.ssi_signo);
         }
-        shoal_session_drain(link->session, SHOAL_TIME_NEVER, strsignal((int)info.ssi_signo),
-                            now_ms);
+        const char *what = sigdescr_np((int)info.ssi_signo);
+        shoal_session_drain(link->session, SHOAL_TIME_NEVER, what ? what : "a signal", now_ms);
     }
 }
 
