@@ -5,7 +5,7 @@ import time
 import unittest
 
 from case import WireTest, shard
-from shoal_wire import FAILED, TRANSIENT, Late
+from shoal_wire import Client, FAILED, TRANSIENT, Late
 
 LIMIT = 3
 
@@ -100,6 +100,30 @@ class Budgets(WireTest):
         for _ in range(25):
             worker.lines(worker.call("map"), [b"x"])
         self.assertGreater(time.monotonic() - begun, 1.0)
+        worker.result(worker.call("finish"))
+        self.assertEqual(client.final(job).state, "SUCCEEDED")
+
+    #
+    def test_bounds_survive_the_head(self):
+        client, worker = self.client(), self.worker(slots=8, window=8)
+        job = self.submitted(client, budgets=[{"name": "db:1", "connections": 2}])
+        self.started(worker, 6)
+        self.calls(worker, 2)
+        if worker.ack < worker.seq:  # only what was acknowledged is promised
+            worker.wait_for(lambda message: worker.ack >= worker.seq, 10, "the last ack")
+        self.the_head.kill()
+        self.beside.close()
+        self.the_head = self.head(*self.FLAGS)
+        self.beside = self.keep(Client(self.the_head.endpoint, id="beside"))
+        client, worker = self.client("again"), self.worker(slots=8, window=8, incarnation=2)
+        client.watch(job)
+        waiting = self.calls(worker, 2)
+        for _ in range(6):
+            worker.lines(waiting.pop(0), [b"x"])
+            try:
+                waiting.append(worker.call("map", seconds=0.5))
+            except Late:
+                pass
         worker.result(worker.call("finish"))
         self.assertEqual(client.final(job).state, "SUCCEEDED")
 
