@@ -91,9 +91,9 @@ shoal_handshake_reason(const shoal_monitored_t *event, bool has_keys)
                           "has another key, or is no head"
                         : "what listens there is no head";
     case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-        return has_keys ? "what listens there hung up during the handshake: the head has another "
-                          "key than the join string says (was it made anew? then: shoal key new "
-                          "on its host)"
+        return has_keys ? "what listens there hung up during the handshake: it has no head behind "
+                          "it just now, or the head has another key than the join string says (was "
+                          "it made anew? then: shoal key new on its host)"
                         : "what listens there hung up at once: it is no head, or one that asks for "
                           "a key (--join-file FILE)";
     default: return NULL;

@@ -298,7 +298,8 @@ class Hostile:
         if status != want:
             self.complaints.append("the good job's client: expected exit %d, got %d" %
                                    (want, status))
-        self.complaints += self.job.verify_output(self.cluster.out) + self.cluster.verify_job()
+        self.complaints += self.job.verify_output(self.cluster.out) + \
+            self.cluster.verify_job(is_alone=False)
 
 
 def play(options):
