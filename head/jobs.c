@@ -6,6 +6,7 @@
 
 #include "head/cluster_parts.h"
 #include "head/run.h"
+#include "proto/base/utf8.h"
 
 static shoal_slice_t
 number_key(const uint64_t *number)
@@ -267,8 +268,8 @@ shoal_cluster_submit(shoal_cluster_t *cluster, shoal_slice_t id, shoal_slice_t p
         return true;
     }
     shoal_spec_t spec;
-    if (id.len == 0 || memchr(id.ptr, '\0', id.len)) {
-        return shoal_fail(status, SHOAL_INVALID, "a job needs an id without NUL");
+    if (id.len == 0 || !shoal_utf8_is_text(id)) {
+        return shoal_fail(status, SHOAL_INVALID, "a job needs an id, in UTF-8 without NUL");
     }
     if (!shoal_spec_read(payload, &spec, status)) {
         return false;

@@ -10,6 +10,7 @@
 
 #include "head/names.h"
 #include "proto/base/alloc.h"
+#include "proto/base/utf8.h"
 #include "proto/record/cursor.h"
 #include "proto/record/writer.h"
 
@@ -325,7 +326,7 @@ classes_read(shoal_registry_t *registry, shoal_slice_t value, uint64_t bits[CLAS
     }
     for (uint32_t i = 0; i < count && !cursor.is_bad; i++) {
         shoal_slice_t name = shoal_cursor_str(&cursor);
-        if (cursor.is_bad || name.len == 0 || memchr(name.ptr, '\0', name.len)) {
+        if (cursor.is_bad || name.len == 0 || !shoal_utf8_is_text(name)) {
             return shoal_fail(status, SHOAL_PROTOCOL, "\"classes\" must be an array of texts");
         }
         int number = class_find(registry, name, bits);
@@ -399,12 +400,30 @@ shoal_worker_label(const char *id, const char *name, char label[SHOAL_WORKER_LAB
     }
 }
 
+// Clients are shown them as they came.
+static bool
+labels_check(shoal_slice_t labels, shoal_status_t *status)
+{
+    if (labels.len == 0) {
+        return true;
+    }
+    shoal_cursor_t cursor = shoal_cursor_over(labels);
+    uint32_t texts = 2 * shoal_cursor_map(&cursor);
+    bool are_texts = true;
+    for (uint32_t i = 0; i < texts && !cursor.is_bad; i++) {
+        are_texts = shoal_utf8_is_text(shoal_cursor_str(&cursor)) && are_texts;
+    }
+    return (are_texts && shoal_cursor_is_done(&cursor)) ||
+           shoal_fail(status, SHOAL_PROTOCOL, "\"labels\" must be a map of text to text");
+}
+
 static bool
 offer_check(const shoal_registry_t *registry, const shoal_offer_t *offer,
             const shoal_worker_t *known, shoal_status_t *status)
 {
-    if (offer->id.len == 0 || memchr(offer->id.ptr, '\0', offer->id.len)) {
-        return shoal_fail(status, SHOAL_INVALID, "a worker needs an id without NUL");
+    if (offer->id.len == 0 || !shoal_utf8_is_text(offer->id) || !shoal_utf8_is_text(offer->name)) {
+        return shoal_fail(status, SHOAL_INVALID,
+                          "a worker needs an id; id and name are UTF-8 without NUL");
     }
     if (offer->slots == 0) {
         return shoal_fail(status, SHOAL_INVALID, "a worker needs at least one slot");
@@ -418,7 +437,7 @@ offer_check(const shoal_registry_t *registry, const shoal_offer_t *offer,
         return shoal_fail(status, SHOAL_LIMIT, "labels have at most %d bytes",
                           SHOAL_WORKER_VALUE_MAX);
     }
-    return true;
+    return labels_check(offer->labels, status);
 }
 
 bool

@@ -4,6 +4,7 @@
 
 #include "head/job.h"
 #include "head/registry.h"
+#include "proto/base/utf8.h"
 #include "proto/record/cursor.h"
 #include "proto/record/writer.h"
 
@@ -30,7 +31,7 @@ static bool
 read_text(shoal_cursor_t *cursor, size_t max, shoal_slice_t *ret_text)
 {
     shoal_slice_t text = shoal_cursor_str(cursor);
-    if (cursor->is_bad || text.len > max || (text.len > 0 && memchr(text.ptr, '\0', text.len))) {
+    if (cursor->is_bad || text.len > max || !shoal_utf8_is_text(text)) {
         return false;
     }
     *ret_text = text;

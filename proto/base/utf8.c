@@ -76,3 +76,10 @@ shoal_utf8_cut(shoal_slice_t text, size_t limit)
     }
     return len;
 }
+
+bool
+shoal_utf8_is_text(shoal_slice_t text)
+{
+    return text.len == 0 ||
+           (!memchr(text.ptr, '\0', text.len) && shoal_utf8_prefix(text) == text.len);
+}

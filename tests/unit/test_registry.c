@@ -171,6 +171,40 @@ names_of_classes_are_free_again_when_nobody_has_them(void)
     shoal_registry_destroy(&registry);
 }
 
+// what is no text would be shown to every client as it came.
+static void
+names_that_are_no_text_are_refused(void)
+{
+    shoal_registry_t *registry = shoal_registry_new();
+    const shoal_offer_t good = {.id = SHOAL_SLICE("w"),
+                                .name = SHOAL_SLICE("n"),
+                                .slots = 1,
+                                .window = 1,
+                                .classes = SHOAL_SLICE("\x91\xa1"
+                                                       "c"),
+                                .labels = SHOAL_SLICE("\x81\xa1"
+                                                      "k\xa1"
+                                                      "v")};
+    shoal_offer_t bad[6] = {good, good, good, good, good, good};
+    bad[0].id = SHOAL_SLICE("w\xec");
+    bad[1].name = SHOAL_SLICE("n\0n");
+    bad[2].classes = SHOAL_SLICE("\x91\xa1\xff");
+    bad[3].labels = SHOAL_SLICE("\x81\xa1"
+                                "k\xa1\xff");
+    bad[4].labels = SHOAL_SLICE("\x81\xa1"
+                                "k\x01");
+    bad[5].labels = SHOAL_SLICE("\x01");
+    shoal_worker_t *worker = NULL;
+    for (size_t i = 0; i < 6; i++) {
+        shoal_status_t status = SHOAL_STATUS_INIT;
+        CHECK(!shoal_registry_join(registry, &bad[i], &worker, &status));
+        CHECK(status.code == SHOAL_INVALID || status.code == SHOAL_PROTOCOL);
+    }
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    CHECK_OK(shoal_registry_join(registry, &good, &worker, &status), status);
+    shoal_registry_destroy(&registry);
+}
+
 static void
 too_many_names_of_classes_are_refused(void)
 {
@@ -317,7 +351,7 @@ TEST_MAIN(TEST(a_worker_joins_and_is_fed),
           TEST(results_that_wait_for_the_disk_hold_up_their_worker),
           TEST(suspects_and_drainers_are_not_fed_and_do_not_count),
           TEST(names_of_classes_are_free_again_when_nobody_has_them),
-          TEST(too_many_names_of_classes_are_refused),
+          TEST(too_many_names_of_classes_are_refused), TEST(names_that_are_no_text_are_refused),
           TEST(a_lost_worker_is_remembered_and_may_come_back_as_another),
           TEST(only_so_many_lost_workers_are_remembered),
           TEST(offers_that_are_wrong_or_too_much_are_refused),

@@ -6,6 +6,7 @@ A Raw is a plain socket that has said the greeting and READY of a DEALER, with t
 
 import socket
 import struct
+import time
 
 MORE, LONG, COMMAND = 1, 2, 4
 
@@ -40,7 +41,15 @@ class Raw:
             host, _, port = address.rpartition(":")
             target = (host, int(port))
         self.socket.settimeout(seconds)
-        self.socket.connect(target)
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                self.socket.connect(target)
+                break
+            except BlockingIOError:  # more wait to be accepted than may
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.001)  # between two tries
         if handshake:
             self.socket.sendall(GREETING + READY)
 
