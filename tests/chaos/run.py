@@ -401,7 +401,7 @@ def arguments():
     parser.add_argument("--seeds", help="as in 7,20-30; default: the suite")
     parser.add_argument("--for", dest="endless", type=float, help="new seeds for so many seconds")
     parser.add_argument("--from", dest="first", type=int, help="the first of the new seeds")
-    parser.add_argument("--jobs", type=int, default=3, help="seeds at a time")
+    parser.add_argument("--jobs", type=int, default=4, help="seeds at a time")
     parser.add_argument("--records", type=int, default=100000)
     parser.add_argument("--seconds", type=float, default=3, help="that the job's pauses take")
     parser.add_argument("--faults", type=lambda text: text.split(","), help="these kinds only")
