@@ -49,6 +49,7 @@ pair_close(pair_t *pair)
 {
     int none = 0;
     CHECK(zmq_setsockopt(pair->router, ZMQ_LINGER, &none, sizeof(none)) == 0);
+    CHECK(zmq_setsockopt(pair->dealer, ZMQ_LINGER, &none, sizeof(none)) == 0);
     CHECK(zmq_close(pair->router) == 0 && zmq_close(pair->dealer) == 0);
     CHECK(zmq_ctx_term(pair->context) == 0);
     shoal_buffer_fini(&pair->scratch);
