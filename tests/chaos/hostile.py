@@ -219,7 +219,7 @@ class Hostile:
         most = self.head_says("silent")
         during = self.pulse.rate(1.0)
         self.watch(lambda: self.head_says("silent") == 0, 40, "the end of who says nothing")
-        left = sum(not raw.is_shut(0.01) for raw in raws[::max(count // 500, 1)])
+        left = sum(not raw.is_shut(1.0 * SLOWER) for raw in raws[::max(count // 500, 1)])
         for raw in raws:
             raw.close()
         if left:
