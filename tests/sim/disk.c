@@ -194,7 +194,20 @@ job_remove(sim_disk_t *disk, uint64_t job)
     for (uint64_t i = 0; i < disk->count; i++) {
         if (disk->batches[i].job == job) {
             batch_remove(disk, &disk->batches[i]);
+            disk->batches[i].forgotten = job;
         }
+    }
+}
+
+// One that was on its way when its job was forgotten may be released after that.
+static void
+batch_release(shoal_scribe_t *scribe, const shoal_errand_t *errand)
+{
+    sim_disk_t *disk = scribe->sim->disk;
+    shoal_spool_place_t place = errand->batch.place;
+    uint64_t number = (uint64_t)(place.segment - 1) << SIM_OFFSET_BITS | place.offset;
+    if (number >= disk->count || disk->batches[number].forgotten != errand->job) {
+        batch_remove(disk, batch_at(scribe, place, errand->job));
     }
 }
 
@@ -245,9 +258,7 @@ errand_work(shoal_scribe_t *scribe, shoal_errand_t *errand, shoal_errands_t *don
         }
         return;
     case SHOAL_ERRAND_READ: batch_read(scribe, errand); break;
-    case SHOAL_ERRAND_RELEASE:
-        batch_remove(disk, batch_at(scribe, errand->batch.place, errand->job));
-        break;
+    case SHOAL_ERRAND_RELEASE: batch_release(scribe, errand); break;
     case SHOAL_ERRAND_FORGET: job_remove(disk, errand->job); break;
     case SHOAL_ERRAND_LETTERS:
     default: sim_violation(scribe->sim, "an errand of kind %d", (int)errand->kind);

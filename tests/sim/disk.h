@@ -22,6 +22,7 @@ typedef struct sim_batch {
     char *bytes;
     uint32_t len;
     bool is_durable;
+    uint64_t forgotten; // it went with that job
 } sim_batch_t;
 
 typedef struct sim_text { // copied
