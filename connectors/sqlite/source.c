@@ -310,9 +310,10 @@ put_map(const source_t *source, const shoal_discovery_t *to, const listing_t *li
 {
     char title[256];
     uint64_t count = end - from;
+    unsigned long long first = part->told + 1;
+    unsigned long long last = part->told + count;
     (void)snprintf(title, sizeof(title), "%.*s tables %llu to %llu",
-                   SHOAL_SLICE_ARGS(shoal_buffer_slice(&source->schema_fqn)),
-                   (unsigned long long)part->told + 1, (unsigned long long)(part->told + count));
+                   SHOAL_SLICE_ARGS(shoal_buffer_slice(&source->schema_fqn)), first, last);
     shoal_expectation_t expects = {SCOPE_SCHEMA, count};
     shoal_buffer_t args = SHOAL_BUFFER_INIT;
     shoal_buffer_t cursor = SHOAL_BUFFER_INIT;
