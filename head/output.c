@@ -363,7 +363,7 @@ shoal_output_bytes(const shoal_output_t *output)
 bool
 shoal_output_is_fetched(const shoal_output_t *output)
 {
-    return output->is_fetched || output->bytes == 0;
+    return output->bytes == 0 || (output->is_finished && output->taken >= output->commits);
 }
 
 bool

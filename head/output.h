@@ -156,7 +156,7 @@ void shoal_output_finish(shoal_output_t *output, uint64_t lsn);
 uint64_t shoal_output_commits(const shoal_output_t *output); // number of the last commit
 uint64_t shoal_output_bytes(const shoal_output_t *output);   // of committed payloads
 
-bool shoal_output_is_fetched(const shoal_output_t *output); // somebody has had all of it
+bool shoal_output_is_fetched(const shoal_output_t *output); // all of it is safe at somebody
 bool shoal_output_is_read(const shoal_output_t *output);    // somebody is still fetching
 
 // A draft of the job could be opened now.
@@ -222,7 +222,9 @@ void shoal_draft_destroy(shoal_draft_t **draft);
 // what shoal_subscription_taken() gives back, and one piece more.
 shoal_subscription_t *shoal_output_subscribe(shoal_output_t *output, void *peer, uint64_t from,
                                              uint64_t credit);
-void shoal_subscription_taken(shoal_subscription_t *subscription, uint64_t bytes);
+
+// TAKEN: commits up to that one are safe at the subscriber, and so many bytes more may be sent.
+void shoal_subscription_taken(shoal_subscription_t *subscription, uint64_t commit, uint64_t bytes);
 
 // Bytes that it may still send; zero or less: none.
 int64_t shoal_subscription_credit(const shoal_subscription_t *subscription);

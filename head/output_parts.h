@@ -122,7 +122,7 @@ struct shoal_output {
     uint64_t job;
     bool collects;
     bool is_finished;
-    bool is_fetched; // a subscriber was told the end
+    uint64_t taken;  // the last commit that is safe at some subscriber
     bool is_refused; // a draft found no room
     bool is_waiting; // as the hub knows it
     uint64_t commits;

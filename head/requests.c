@@ -510,8 +510,11 @@ serve_taken(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *message
     (void)payload;
     (void)status;
     shoal_watch_t *watch = watch_find(peer, message->taken.job);
-    if (watch && watch->subscription) { // late ones of an ended subscription mean nothing
-        shoal_subscription_taken(watch->subscription, message->taken.bytes);
+    if (watch && watch->subscription) {          // late ones of an ended subscription mean nothing
+        uint64_t commit = message->taken.commit; // of the whole job: runs follow each other
+        shoal_subscription_taken(watch->subscription,
+                                 commit > watch->offset ? commit - watch->offset : 0,
+                                 message->taken.bytes);
     }
     return true;
 }

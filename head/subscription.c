@@ -200,7 +200,6 @@ send_next(shoal_subscription_t *subscription, bool *ret_is_idle)
         shoal_sent_t sent =
             hooks->end(hooks->ctx, subscription->peer, output->job, output->commits);
         subscription->is_over = sent == SHOAL_SENT;
-        output->is_fetched = output->is_fetched || sent == SHOAL_SENT;
         return sent;
     }
     shoal_pack_t *pack = next_pack(subscription);
@@ -306,8 +305,10 @@ shoal_subscription_credit(const shoal_subscription_t *subscription)
 }
 
 void
-shoal_subscription_taken(shoal_subscription_t *subscription, uint64_t bytes)
+shoal_subscription_taken(shoal_subscription_t *subscription, uint64_t commit, uint64_t bytes)
 {
+    shoal_output_t *output = subscription->output;
+    output->taken = commit > output->taken ? commit : output->taken;
     int64_t room_left = INT64_MAX / 2 - subscription->credit;
     subscription->credit += bytes < (uint64_t)room_left ? (int64_t)bytes : room_left;
     if (subscription->place == SHOAL_STANDING_IDLE && !subscription->is_over) {

@@ -312,12 +312,12 @@ credit_bounds_what_is_ahead_of_the_client(void)
         shoal_output_subscribe(output, &bed.peers[0], 1, /*credit=*/15);
     RUN_UNTIL(&bed, is_settled(&bed));
     CHECK(bed.peers[0].pieces == 2); // the second overdraws
-    shoal_subscription_taken(subscription, 5);
+    shoal_subscription_taken(subscription, /*commit=*/0, 5);
     RUN_UNTIL(&bed, is_settled(&bed));
     CHECK(bed.peers[0].pieces == 2);
-    shoal_subscription_taken(subscription, 1);
+    shoal_subscription_taken(subscription, /*commit=*/0, 1);
     RUN_UNTIL(&bed, bed.peers[0].pieces == 3);
-    shoal_subscription_taken(subscription, UINT64_MAX);
+    shoal_subscription_taken(subscription, /*commit=*/0, UINT64_MAX);
     RUN_UNTIL(&bed, bed.peers[0].pieces == 10);
     shoal_output_destroy(&output);
     teardown(&bed);
@@ -383,7 +383,7 @@ what_memory_has_no_room_for_comes_back_from_the_disk(void)
             RUN_UNTIL(&bed, bed.peers[peer].pieces > i);
             CHECK(shoal_outputs_info(bed.outputs).memory_bytes <=
                   100000 + SHOAL_OUTPUT_AHEAD_MAX * 20000);
-            shoal_subscription_taken(subscription, bed.peers[peer].bytes - given);
+            shoal_subscription_taken(subscription, /*commit=*/0, bed.peers[peer].bytes - given);
             given = bed.peers[peer].bytes;
         }
         (void)snprintf(text, sizeof(text), "100.0! batch 99");

@@ -237,14 +237,19 @@ static void
 fetch(bed_t *bed, uint64_t number)
 {
     shoal_job_t *job = shoal_cluster_job(bed->cluster, number);
-    (void)shoal_output_subscribe(job->output, bed, 1, UINT32_MAX);
+    shoal_subscription_t *subscription = shoal_output_subscribe(job->output, bed, 1, UINT32_MAX);
     uint64_t deadline_ms = shoal_clock_ms() + DEADLINE_MS;
-    while (!shoal_output_is_fetched(job->output) || shoal_output_is_read(job->output)) {
+    while (shoal_output_is_read(job->output)) {
         CHECK(shoal_clock_ms() < deadline_ms);
         struct pollfd item = {shoal_outputs_fd(bed->outputs), POLLIN, 0};
         (void)poll(&item, 1, 1);
         (void)shoal_outputs_run(bed->outputs, bed->now_ms);
     }
+    // It was sent all of it, and may be gone before it has read that.
+    CHECK(job->output &&
+          (!shoal_output_is_fetched(job->output) || shoal_output_bytes(job->output) == 0));
+    shoal_subscription_taken(subscription, shoal_output_commits(job->output), 0);
+    CHECK(shoal_output_is_fetched(job->output));
 }
 
 // Makes durable what was decided.
