@@ -188,6 +188,7 @@ hear_end(sim_client_t *client, const shoal_msg_output_end_t *end)
                       (unsigned long long)client->next_commit - 1);
     }
     client->has_end = true;
+    client->job->is_fetched = true;
     if (!client->is_reader) {
         client->job->commits = end->commits;
         client->job->has_end = true;
@@ -228,7 +229,7 @@ hear_error(sim_client_t *client, const shoal_msg_error_t *error)
         }
         dial_later(client);
     } else if (error->request != 0 && error->code == SHOAL_NOT_FOUND &&
-               client->job->state[0]) { // it had ended, and has made room
+               (client->job->state[0] || client->job->is_fetched)) { // it has made room
         client->is_forgotten = true;
         client->job->is_forgotten = true;
     } else if (error->request == REQUEST_SUBMIT && error->code == SHOAL_LIMIT) {

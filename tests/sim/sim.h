@@ -176,7 +176,8 @@ typedef struct sim_job {
     bool is_accepted;
     bool is_stop_said;
     bool is_stop_accepted;
-    bool is_forgotten; // before somebody had all of it
+    bool is_fetched;   // somebody has all of it
+    bool is_forgotten; // before everybody had
     char state[16];    // final one, or empty
     shoal_buffer_t detail;
     uint64_t commits; // by OUTPUT_END
