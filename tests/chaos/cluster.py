@@ -140,7 +140,7 @@ class Worker:
     def end(self):
         """The polite end; returns the exit status."""
         self.go_on()
-        if self.process.poll() is None:
+        if self.process.poll() is None and not self.ends_by:  # a second one would end it at once
             send_signal(self.process.pid, signal.SIGTERM)
         try:
             status = self.process.wait(15 * SLOWER)
