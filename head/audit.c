@@ -10,10 +10,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "head/cluster.h"
-#include "head/entry.h"
-#include "head/ledger.h"
-#include "head/replay.h"
+#include "head/cluster/cluster.h"
+#include "head/cluster/entry.h"
+#include "head/cluster/ledger.h"
+#include "head/cluster/replay.h"
 #include "proto/base/alloc.h"
 #include "proto/record/json.h"
 

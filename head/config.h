@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-#include "head/crash.h"
+#include "head/store/crash.h"
 #include "proto/base/log.h"
 #include "proto/base/status.h"
 

@@ -14,7 +14,7 @@
 
 #include "head/audit.h"
 #include "head/config.h"
-#include "head/hub.h"
+#include "head/hub/hub.h"
 #include "proto/base/alloc.h"
 
 #define DESCRIPTORS_WANTED 65536

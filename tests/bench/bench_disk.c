@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "head/journal.h"
+#include "head/store/journal.h"
 #include "proto/base/alloc.h"
 #include "proto/base/clock.h"
 #include "tests/bench/bed.h"

@@ -10,7 +10,7 @@ from cluster import LEASE_MS, LIVENESS_MS, SLOWER
 DEADLY_MAX = 8  # below SHOAL_LOSSES_MAX, whichever shard they hit
 
 
-# Named places of head/crash.h, between the steps of a group commit.
+# Named places of head/store/crash.h, between the steps of a group commit.
 CRASH_POINTS = ("segment-written", "segment-synced", "commit-begun", "commit-before",
                 "commit-after", "report-before", "report-after")
 

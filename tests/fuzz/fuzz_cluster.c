@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// fuzz_cluster.c - any order of what peers may say to the head's decisions (head/cluster.h): each
+// fuzz_cluster.c - any order of what peers may say to the head's decisions (head/cluster/cluster.h): each
 // byte chooses an operation, the next ones its arguments, and some take the rest as what came.
 
 #include <string.h>
 
-#include "head/cluster.h"
+#include "head/cluster/cluster.h"
 #include "proto/record/writer.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// fuzz_journal.c - any bytes as the database of a journal (head/journal.h): looked at, checked, read.
+// fuzz_journal.c - any bytes as the database of a journal (head/store/journal.h): looked at, checked, read.
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "head/journal.h"
-#include "head/lock.h"
+#include "head/store/journal.h"
+#include "head/store/lock.h"
 #include "tests/fuzz/fuzz.h"
 
 static bool

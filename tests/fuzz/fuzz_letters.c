@@ -5,9 +5,9 @@
 // The bytes are a BATCH of letters: whatever is taken is shown, chosen for a run and turned into its
 // calls. The same bytes are then read as a letter that was kept.
 
-#include "head/mail.h"
-#include "head/registry.h"
-#include "head/run.h"
+#include "head/cluster/mail.h"
+#include "head/cluster/registry.h"
+#include "head/cluster/run.h"
 #include "proto/base/alloc.h"
 #include "proto/record/cursor.h"
 #include "tests/fuzz/fuzz.h"

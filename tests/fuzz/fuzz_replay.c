@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// fuzz_replay.c - a job's log as the journal may have it (head/entry.h, head/replay.h): any bytes are
+// fuzz_replay.c - a job's log as the journal may have it (head/cluster/entry.h, head/cluster/replay.h): any bytes are
 // read as entries and written back, and applied to a job; the head must say what is wrong, or go on.
 
 #include <string.h>
 
-#include "head/entry.h"
-#include "head/replay.h"
+#include "head/cluster/entry.h"
+#include "head/cluster/replay.h"
 #include "proto/record/writer.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// fuzz_segment.c - a segment of the spool with damage (head/segment.h): what the input describes is
+// fuzz_segment.c - a segment of the spool with damage (head/store/segment.h): what the input describes is
 // written, then bytes of the file are changed and its end is cut; walking through it and reading it
 // must give what was written, or say that it cannot.
 
@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "head/segment.h"
+#include "head/store/segment.h"
 #include "tests/fuzz/fuzz.h"
 
 #define BATCHES_MAX 8

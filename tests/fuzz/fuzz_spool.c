@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// fuzz_spool.c - any bytes as a segment that the journal knows of (head/segment.h). The first byte
+// fuzz_spool.c - any bytes as a segment that the journal knows of (head/store/segment.h). The first byte
 // says how much of it is known: a tail that is not must never be looked at.
 
 #include <fcntl.h>
@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "head/segment.h"
+#include "head/store/segment.h"
 #include "tests/fuzz/fuzz.h"
 
 #define JOB       7

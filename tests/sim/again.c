@@ -5,8 +5,8 @@
 
 #include <stdlib.h>
 
-#include "head/hub_parts.h"
-#include "head/replay.h"
+#include "head/cluster/replay.h"
+#include "head/hub/hub_parts.h"
 #include "tests/sim/disk.h"
 
 // ---- a port for a cluster that nobody hears

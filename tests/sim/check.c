@@ -2,8 +2,8 @@
 //
 // check.c - see sim.h: what must hold of the head's own structures before each of its turns.
 
-#include "head/peer.h"
-#include "head/scheduler.h"
+#include "head/cluster/scheduler.h"
+#include "head/hub/peer.h"
 #include "tests/sim/zmq.h"
 
 #define WHOLE_EVERY 16 // turns: the whole backlog is counted that often

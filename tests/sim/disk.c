@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// disk.c - see disk.h and sim.h: head/scribe.h on a disk of memory that is slow, or full, or loses
+// disk.c - see disk.h and sim.h: head/store/scribe.h on a disk of memory that is slow, or full, or loses
 // what was not committed, when it shall be.
 //
 // Design: lists are worked off one after the other, each after a delay: its appends are written and
@@ -407,7 +407,7 @@ sim_disk_crash(sim_t *sim)
     disk->is_dead = true;
 }
 
-// ---- head/scribe.h
+// ---- head/store/scribe.h
 
 bool
 shoal_scribe_start(const shoal_scribe_config_t *config, shoal_scribe_t **ret_scribe,

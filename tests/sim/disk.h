@@ -8,7 +8,7 @@
 #ifndef SHOAL_TESTS_SIM_DISK_H
 #define SHOAL_TESTS_SIM_DISK_H
 
-#include "head/scribe.h"
+#include "head/store/scribe.h"
 #include "tests/sim/sim.h"
 
 #define SIM_OFFSET_BITS 20 // a place is a batch's number, cut in two

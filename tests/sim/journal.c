@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// journal.c - see disk.h: head/journal.h, head/vault.h and the walk through the spool, as the head
+// journal.c - see disk.h: head/store/journal.h, head/store/vault.h and the walk through the spool, as the head
 // sees them when it is started.
 
-#include "head/journal.h"
+#include "head/store/journal.h"
 
 #include <stdlib.h>
 
-#include "head/vault.h"
+#include "head/store/vault.h"
 #include "proto/base/alloc.h"
 #include "tests/sim/disk.h"
 
@@ -158,7 +158,7 @@ sim_journal_end(sim_disk_t *disk)
     free(disk->rows);
 }
 
-// ---- head/journal.h
+// ---- head/store/journal.h
 
 bool
 shoal_journal_open(const char *directory, shoal_journal_t **ret_journal, shoal_status_t *status)
@@ -270,7 +270,7 @@ shoal_journal_read_letters(shoal_journal_t *journal, uint64_t job, uint64_t firs
     return true;
 }
 
-// ---- head/vault.h
+// ---- head/store/vault.h
 
 bool
 shoal_vault_open(const char *directory, shoal_vault_t **ret_vault, shoal_status_t *status)
@@ -318,7 +318,7 @@ shoal_vault_sweep(shoal_vault_t *vault, shoal_vault_keep_fn *keep, void *ctx)
     return count;
 }
 
-// ---- head/spool.h
+// ---- head/store/spool.h
 
 bool
 shoal_spool_walk(shoal_spool_t *spool, uint64_t job, shoal_spool_walk_fn *fn, void *ctx,

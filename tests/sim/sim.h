@@ -21,7 +21,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "head/hub.h"
+#include "head/hub/hub.h"
 #include "proto/base/buffer.h"
 #include "proto/wire/message.h"
 #include "tests/support/random.h"

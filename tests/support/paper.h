@@ -8,7 +8,7 @@
 #ifndef SHOAL_TESTS_SUPPORT_PAPER_H
 #define SHOAL_TESTS_SUPPORT_PAPER_H
 
-#include "head/ledger.h"
+#include "head/cluster/ledger.h"
 #include "tests/support/test.h"
 
 #define PAPER_NOTES_MAX 100000

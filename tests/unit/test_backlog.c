@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_backlog.c - what head/backlog.h promises.
+// test_backlog.c - what head/cluster/backlog.h promises.
 
 #include <malloc.h>
 
-#include "head/backlog.h"
+#include "head/cluster/backlog.h"
 #include "tests/support/test.h"
 
 static void

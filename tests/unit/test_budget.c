@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_budget.c - what head/budget.h promises.
+// test_budget.c - what head/cluster/budget.h promises.
 
-#include "head/budget.h"
+#include "head/cluster/budget.h"
 #include "tests/support/test.h"
 
 #define SOURCE SHOAL_SLICE("db.example:5432")

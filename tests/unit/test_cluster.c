@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_cluster.c - what head/cluster.h promises, with a port that remembers and a clock that is a
+// test_cluster.c - what head/cluster/cluster.h promises, with a port that remembers and a clock that is a
 // number: jobs, scheduling, leases, fencing, retries, losses.
 
 #include <signal.h>
 
-#include "head/cluster.h"
+#include "head/cluster/cluster.h"
 #include "proto/record/writer.h"
 #include "tests/support/test.h"
 

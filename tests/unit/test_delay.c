@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_delay.c - what head/delay.h promises.
+// test_delay.c - what head/cluster/delay.h promises.
 
-#include "head/delay.h"
+#include "head/cluster/delay.h"
 #include "tests/support/test.h"
 
 static void

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_door.c - what head/door.h promises, with real sockets and a time of its own.
+// test_door.c - what head/hub/door.h promises, with real sockets and a time of its own.
 
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "head/door.h"
+#include "head/hub/door.h"
 #include "tests/support/test.h"
 
 #define MANY 1000000 // descriptors

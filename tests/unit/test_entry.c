@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_entry.c - what head/entry.h promises.
+// test_entry.c - what head/cluster/entry.h promises.
 
-#include "head/entry.h"
+#include "head/cluster/entry.h"
 #include "tests/support/test.h"
 
 static const shoal_entry_t samples[] = {

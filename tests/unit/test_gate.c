@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_gate.c - what head/gate.h promises, with real sockets in this process.
+// test_gate.c - what head/hub/gate.h promises, with real sockets in this process.
 
 #include <zmq.h>
 
-#include "head/gate.h"
+#include "head/hub/gate.h"
 #include "proto/base/private.h"
 #include "proto/wire/secure.h"
 #include "proto/wire/socket.h"

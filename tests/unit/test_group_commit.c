@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_group_commit.c - what head/scribe.h promises with a journal.
+// test_group_commit.c - what head/store/scribe.h promises with a journal.
 
 #include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-#include "head/scribe.h"
+#include "head/store/scribe.h"
 #include "proto/base/alloc.h"
 #include "proto/base/clock.h"
 #include "tests/support/folder.h"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_head_books.c - what head/books.h promises.
+// test_head_books.c - what head/cluster/books.h promises.
 
-#include "head/books.h"
+#include "head/cluster/books.h"
 #include "proto/record/writer.h"
 #include "tests/support/test.h"
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_head_run.c - what head/run.h promises of choosing letters and making shards of them.
+// test_head_run.c - what head/cluster/run.h promises of choosing letters and making shards of them.
 
-#include "head/run.h"
+#include "head/cluster/run.h"
 #include "proto/base/alloc.h"
 #include "proto/record/cursor.h"
 #include "proto/record/writer.h"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_head_summary.c - what head/summary.h promises: how far a job is, and what it waits for.
+// test_head_summary.c - what head/hub/summary.h promises: how far a job is, and what it waits for.
 
-#include "head/summary.h"
+#include "head/hub/summary.h"
 #include "proto/record/cursor.h"
 #include "proto/record/writer.h"
 #include "tests/support/test.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_journal.c - what head/journal.h promises.
+// test_journal.c - what head/store/journal.h promises.
 
 #include <fcntl.h>
 #include <signal.h>
@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "head/journal.h"
+#include "head/store/journal.h"
 #include "proto/base/buffer.h"
 #include "tests/support/folder.h"
 

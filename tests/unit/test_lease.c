@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_lease.c - what head/attempt.h promises.
+// test_lease.c - what head/cluster/attempt.h promises.
 
-#include "head/attempt.h"
+#include "head/cluster/attempt.h"
 #include "tests/support/test.h"
 
 static void

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_ledger.c - what head/ledger.h and head/tide.h promise.
+// test_ledger.c - what head/cluster/ledger.h and head/cluster/tide.h promise.
 
-#include "head/ledger.h"
-#include "head/tide.h"
+#include "head/cluster/ledger.h"
+#include "head/cluster/tide.h"
 #include "tests/support/paper.h"
 
 static void

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_letters.c - what head/letters.h and head/history.h promise.
+// test_letters.c - what head/cluster/letters.h and head/cluster/history.h promise.
 
-#include "head/history.h"
-#include "head/letters.h"
+#include "head/cluster/history.h"
+#include "head/cluster/letters.h"
 #include "proto/record/cursor.h"
 #include "proto/record/json.h"
 #include "proto/record/writer.h"

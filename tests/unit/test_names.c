@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_names.c - what head/names.h promises.
+// test_names.c - what head/cluster/names.h promises.
 
-#include "head/names.h"
+#include "head/cluster/names.h"
 #include "tests/support/test.h"
 
 static void

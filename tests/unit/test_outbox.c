@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_outbox.c - what head/outbox.h promises, with a peer that reads late.
+// test_outbox.c - what head/hub/outbox.h promises, with a peer that reads late.
 
 #include <stdio.h>
 #include <unistd.h>
 
-#include "head/outbox.h"
+#include "head/hub/outbox.h"
 #include "proto/base/clock.h"
 #include "tests/support/folder.h"
 #include "tests/support/test.h"

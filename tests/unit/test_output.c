@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_output.c - what head/output.h promises, with a real scribe and a hub of callbacks.
+// test_output.c - what head/output/output.h promises, with a real scribe and a hub of callbacks.
 
 #include <fcntl.h>
 #include <poll.h>
 
-#include "head/output.h"
+#include "head/output/output.h"
 #include "proto/base/buffer.h"
 #include "proto/base/clock.h"
 #include "tests/support/folder.h"

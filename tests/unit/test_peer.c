@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_peer.c - what head/peer.h promises, and that docs/state-machines.md tells the same.
+// test_peer.c - what head/hub/peer.h promises, and that docs/state-machines.md tells the same.
 
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "head/peer.h"
-#include "head/registry.h"
+#include "head/cluster/registry.h"
+#include "head/hub/peer.h"
 #include "tests/support/test.h"
 
 static shoal_peer_t *

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_recovery.c - what head/spool.h promises about a spool that a journal knows.
+// test_recovery.c - what head/store/spool.h promises about a spool that a journal knows.
 
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "head/spool.h"
+#include "head/store/spool.h"
 #include "proto/base/alloc.h"
 #include "proto/base/buffer.h"
 #include "tests/support/folder.h"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_registry.c - what head/registry.h promises.
+// test_registry.c - what head/cluster/registry.h promises.
 
-#include "head/registry.h"
+#include "head/cluster/registry.h"
 #include "tests/support/test.h"
 
 #define PIPELINE "\x91\xa8pipeline"

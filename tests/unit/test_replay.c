@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_replay.c - what head/replay.h promises: a cluster that is driven at random, and the one that
+// test_replay.c - what head/cluster/replay.h promises: a cluster that is driven at random, and the one that
 // its ledger makes again, are the same after each group.
 //
 // SHOAL_SEED chooses the seed of the longest script.
 
 #include <signal.h>
 
-#include "head/cluster_parts.h" // to look into both
-#include "head/replay.h"
-#include "head/run.h"
+#include "head/cluster/cluster_parts.h" // to look into both
+#include "head/cluster/replay.h"
+#include "head/cluster/run.h"
 #include "proto/record/writer.h"
 #include "tests/support/paper.h"
 #include "tests/support/random.h"

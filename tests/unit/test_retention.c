@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_retention.c - which finished jobs head/cluster.h forgets, with real outputs.
+// test_retention.c - which finished jobs head/cluster/cluster.h forgets, with real outputs.
 
 #include <poll.h>
 
-#include "head/cluster.h"
+#include "head/cluster/cluster.h"
 #include "proto/base/clock.h"
 #include "proto/record/writer.h"
 #include "tests/support/folder.h"

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_scribe.c - what head/scribe.h promises.
+// test_scribe.c - what head/store/scribe.h promises.
 
 #include <poll.h>
 
-#include "head/scribe.h"
+#include "head/store/scribe.h"
 #include "proto/base/alloc.h"
 #include "proto/base/clock.h"
 #include "tests/support/folder.h"

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_spool.c - what head/spool.h promises.
+// test_spool.c - what head/store/spool.h promises.
 
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-#include "head/spool.h"
+#include "head/store/spool.h"
 #include "tests/support/folder.h"
 
 typedef struct {

@@ -8,7 +8,7 @@
 
 #include <signal.h>
 
-#include "head/cluster.h"
+#include "head/cluster/cluster.h"
 #include "proto/record/writer.h"
 #include "tests/support/test.h"
 

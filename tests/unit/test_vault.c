@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// test_vault.c - what head/vault.h promises.
+// test_vault.c - what head/store/vault.h promises.
 
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "head/vault.h"
+#include "head/store/vault.h"
 #include "tests/support/folder.h"
 
 #define SECRET "{\"password\": \"open sesame\"}"
