@@ -42,7 +42,6 @@ static void
 job_forget(shoal_cluster_t *cluster, shoal_job_t *job)
 {
     cluster->config.port.forgotten(cluster->config.port.ctx, job);
-    shoal_ledger_forget(cluster->ledger, &job->page);
     cluster->held -= job->is_held;
     shoal_names_remove(cluster->job_ids, shoal_slice_of(job->id));
     shoal_names_remove(cluster->job_numbers, number_key(&job->number));
@@ -54,10 +53,25 @@ job_forget(shoal_cluster_t *cluster, shoal_job_t *job)
     shoal_job_destroy(&job);
 }
 
-// A job is forgotten with its runs, and before them: its watches may read their output.
+// The last run first: whatever the disk has of it when the head ends, no run is there without its job.
+static void
+family_strike(shoal_cluster_t *cluster, shoal_job_t *job)
+{
+    for (const shoal_job_t *until = NULL; until != job;) {
+        shoal_job_t *last = job;
+        while (last->next_run != until) {
+            last = last->next_run;
+        }
+        shoal_ledger_forget(cluster->ledger, &last->page);
+        until = last;
+    }
+}
+
+// In memory a job is forgotten before its runs: its watches may read their output.
 void
 shoal_cluster_forget(shoal_cluster_t *cluster, shoal_job_t *job)
 {
+    family_strike(cluster, job);
     for (shoal_job_t *next; job; job = next) {
         next = job->next_run;
         job_forget(cluster, job);

@@ -296,6 +296,7 @@ open_database(shoal_journal_t *journal, const char *path, bool is_view, shoal_st
             shoal_journal_fail(journal, "open", status)) &&
            execute(journal,
                    "PRAGMA locking_mode = EXCLUSIVE; PRAGMA trusted_schema = OFF;"
+                   "PRAGMA secure_delete = OFF;" // what is deleted is not written once more
                    "PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;",
                    status);
 }

@@ -317,21 +317,46 @@ transact(shoal_scribe_t *scribe, const shoal_errands_t *notes)
     return done;
 }
 
+// Takes the notes that may be committed now. What was decided in one turn ends with a mark and is
+// durable as a whole or not at all: while something is stalled, what comes after the last mark waits
+// for the rest of its turn.
+static shoal_errands_t
+take_whole_turns(shoal_scribe_t *scribe)
+{
+    shoal_errands_t whole = {NULL, NULL};
+    const shoal_errand_t *last = scribe->notes.last;
+    if (scribe->stalled.first) {
+        last = NULL;
+        for (const shoal_errand_t *it = scribe->notes.first; it; it = it->next) {
+            last = shoal_note_is_mark(it) ? it : last;
+        }
+    }
+    while (last && whole.last != last) {
+        shoal_errands_add(&whole, shoal_errands_take(&scribe->notes));
+    }
+    return whole;
+}
+
 // The end of a group: what was written is made to last, then its notes.
 static void
 commit(shoal_scribe_t *scribe)
 {
+    shoal_errands_t notes = take_whole_turns(scribe);
     bool is_due = shoal_spool_unsynced(scribe->spool) >= SHOAL_SCRIBE_UNSYNCED;
-    bool has_notes = has_work(&scribe->notes);
+    bool has_notes = has_work(&notes);
     bool done = !scribe->is_lost;
     if (done && scribe->journal && (has_notes || is_due)) {
-        done = make_last(scribe) && (!has_notes || transact(scribe, &scribe->notes));
+        done = make_last(scribe) && (!has_notes || transact(scribe, &notes));
     }
     if (done) {
-        finish_notes(scribe, &scribe->notes);
+        finish_notes(scribe, &notes);
     } else {
-        stall_notes(scribe);
+        while (scribe->notes.first) { // all of them wait, in order
+            shoal_errands_add(&notes, shoal_errands_take(&scribe->notes));
+        }
+        scribe->notes = notes;
     }
+    stall_notes(scribe);
 }
 
 // A job that is forgotten makes room, so it need not wait for any. False: it must.
