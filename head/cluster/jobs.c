@@ -78,17 +78,7 @@ shoal_cluster_forget(shoal_cluster_t *cluster, shoal_job_t *job)
     }
 }
 
-static bool
-family_is_final(const shoal_job_t *job)
-{
-    bool is_final = true;
-    for (; job; job = job->next_run) {
-        is_final = is_final && shoal_job_is_final(job);
-    }
-    return is_final;
-}
-
-// Makes room for one more job, but not by forgetting `keep`; false if all others still run.
+// Makes room for one more job, but not by forgetting `keep`; false if all others are still needed.
 static bool
 room_make(shoal_cluster_t *cluster, const shoal_job_t *keep)
 {
@@ -96,7 +86,7 @@ room_make(shoal_cluster_t *cluster, const shoal_job_t *keep)
         return true;
     }
     for (shoal_job_t *job = cluster->first; job; job = job->next) {
-        if (job != keep && !job->of && family_is_final(job)) {
+        if (job != keep && !job->of && shoal_cluster_may_forget(cluster, job)) {
             shoal_cluster_forget(cluster, job);
             return true;
         }
@@ -120,7 +110,8 @@ job_admit(shoal_cluster_t *cluster, size_t payload_len, const shoal_spec_t *spec
                           SHOAL_CLASSES_MAX);
     }
     return room_make(cluster, base) ||
-           shoal_fail(status, SHOAL_LIMIT, "%d jobs are not finished yet", SHOAL_JOBS_MAX);
+           shoal_fail(status, SHOAL_LIMIT, "%d jobs are not finished yet, or still being fetched",
+                      SHOAL_JOBS_MAX);
 }
 
 // Makes the job and puts it at the end of all jobs.

@@ -45,6 +45,13 @@ family_look(const shoal_cluster_t *cluster, const shoal_job_t *job)
     return family;
 }
 
+bool
+shoal_cluster_may_forget(const shoal_cluster_t *cluster, const shoal_job_t *job)
+{
+    family_t family = family_look(cluster, job);
+    return family.is_final && !family.is_read;
+}
+
 static void
 forget_old(shoal_cluster_t *cluster, uint64_t now_ms)
 {

@@ -390,6 +390,36 @@ what_is_being_read_stays(void)
     teardown(&bed);
 }
 
+//
+static void
+a_new_job_takes_the_place_of_one_that_nobody_needs(void)
+{
+    bed_t bed;
+    setup_with(&bed, 0, 0, &sink);
+    for (int i = 0; i < SHOAL_JOBS_MAX - 2; i++) {
+        (void)submit(&bed);
+    }
+    uint64_t read = finished_job(&bed, 3500000);
+    shoal_subscription_t *reader =
+        shoal_output_subscribe(shoal_cluster_job(bed.cluster, read)->output, &bed, 1, 1);
+    settle(&bed);
+    uint64_t undurable = finished_job(&bed, 0);
+    shoal_job_t *job = NULL;
+    shoal_slice_t spec = SHOAL_SLICE("\x81\xa5"
+                                     "class\xa1"
+                                     "c");
+    CHECK_FAILS(
+        shoal_cluster_submit(bed.cluster, SHOAL_SLICE("more"), spec, bed.now_ms, &job, &bed.status),
+        bed.status, SHOAL_LIMIT);
+    settle(&bed);
+    (void)submit(&bed);
+    CHECK(shoal_cluster_job(bed.cluster, read) && !shoal_cluster_job(bed.cluster, undurable));
+    shoal_subscription_destroy(&reader);
+    (void)submit(&bed);
+    CHECK(!shoal_cluster_job(bed.cluster, read));
+    teardown(&bed);
+}
+
 static void
 a_limit_of_bytes_counts_finished_jobs_only(void)
 {
@@ -411,4 +441,5 @@ TEST_MAIN(TEST(finished_jobs_go_when_they_are_old),
           TEST(what_nobody_has_fetched_goes_last_and_not_at_once), TEST(what_is_being_read_stays),
           TEST(records_from_before_the_start_are_kept_once_more),
           TEST(a_job_whose_end_is_not_durable_stays),
+          TEST(a_new_job_takes_the_place_of_one_that_nobody_needs),
           TEST(a_limit_of_bytes_counts_finished_jobs_only))
