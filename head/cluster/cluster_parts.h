@@ -81,7 +81,7 @@ void shoal_cluster_end_job(shoal_cluster_t *cluster, shoal_job_t *job, uint64_t 
 // Forgets a job and its later runs, all of them final. `job` is the first of them.
 void shoal_cluster_forget(shoal_cluster_t *cluster, shoal_job_t *job);
 
-// Whether that may be now: their ends are durable, and nobody is fetching what they wrote.
+// Whether that may be now: their ends are durable and told, and nobody is fetching what they wrote.
 bool shoal_cluster_may_forget(const shoal_cluster_t *cluster, const shoal_job_t *job);
 
 uint64_t

@@ -29,8 +29,9 @@ family_look(const shoal_cluster_t *cluster, const shoal_job_t *job)
     uint64_t durable = shoal_ledger_durable(cluster->ledger);
     family_t family = {.is_final = true, .is_fetched = true};
     for (; job; job = job->next_run) {
-        // Its end is told once that is durable, and it may not be gone before.
-        family.is_final = family.is_final && shoal_job_is_final(job) && job->lsn <= durable;
+        // Its end is told once that is durable, and it may not be gone before that and the telling.
+        family.is_final =
+            family.is_final && shoal_job_is_final(job) && job->lsn <= durable && !job->is_changed;
         family.finished_ms =
             job->finished_ms > family.finished_ms ? job->finished_ms : family.finished_ms;
         if (job->output) {

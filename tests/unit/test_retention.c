@@ -375,6 +375,21 @@ a_job_whose_end_is_not_durable_stays(void)
 }
 
 static void
+a_job_whose_end_was_not_told_stays(void)
+{
+    bed_t bed;
+    setup(&bed, 0, 0);
+    shoal_job_t *job = shoal_cluster_job(bed.cluster, finished_job(&bed, 0));
+    job->is_changed = true; // an EVENT is due
+    pass(&bed, 48 * HOUR_MS);
+    check_left(&bed, "1");
+    job->is_changed = false;
+    pass(&bed, 1000);
+    check_left(&bed, "");
+    teardown(&bed);
+}
+
+static void
 what_is_being_read_stays(void)
 {
     bed_t bed;
@@ -440,6 +455,6 @@ TEST_MAIN(TEST(finished_jobs_go_when_they_are_old),
           TEST(the_oldest_go_while_they_leave_too_little_of_the_budget),
           TEST(what_nobody_has_fetched_goes_last_and_not_at_once), TEST(what_is_being_read_stays),
           TEST(records_from_before_the_start_are_kept_once_more),
-          TEST(a_job_whose_end_is_not_durable_stays),
+          TEST(a_job_whose_end_is_not_durable_stays), TEST(a_job_whose_end_was_not_told_stays),
           TEST(a_new_job_takes_the_place_of_one_that_nobody_needs),
           TEST(a_limit_of_bytes_counts_finished_jobs_only))
