@@ -228,7 +228,7 @@ runs_write(const shoal_job_t *base, shoal_buffer_t *out)
         shoal_write_array(out, 4);
         shoal_write_uint(out, run->run);
         shoal_write_uint(out, run->number);
-        shoal_write_text(out, shoal_job_state_name((int)run->state));
+        shoal_write_text(out, shoal_job_state_name((int)shoal_job_shown_state(run)));
         shoal_write_uint(out, run->records);
     }
     shoal_write_count_now(out, mark, count);

@@ -236,6 +236,26 @@ class FullDisk(RestartTest):
         client.submit(spec(), "another")
         self.assertEqual(self.whole_output(self.client("fresh"), job), [1, 2, 3])
 
+    #
+    def test_no_final_state_is_told_while_the_disk_is_full(self):
+        worker, client = self.worker(slots=1, window=1), self.client()
+        job = self.submitted(client)
+        worker.start_job([shard(1)])
+        self.settled(worker)
+        call = worker.call("map")
+        self.room(8192)
+        worker.lines(call, [b"%d" % call.args["n"] + b" " * 50000])
+        wait_until(lambda: "DISK-FULL" in self.the_head.log())
+        request = client.request()
+        client.send("STOP", request=request, job=job, reason="enough")
+        worker.expect("DROP_ACTOR")  # it has ended
+        told = client.ask("job", id=str(job))
+        self.assertEqual((told["state"], told["runs"][0][2]), ("RUNNING", "RUNNING"))
+        self.room(None)
+        client.expect("ACCEPTED", request=request)
+        told = client.ask("job", id=str(job))
+        self.assertEqual((told["state"], told["runs"][0][2]), ("STOPPED", "STOPPED"))
+
     def test_a_head_that_ends_while_the_disk_is_full_is_as_it_was_before(self):
         worker, client = self.worker(), self.client()
         job = self.submitted(client)
