@@ -492,13 +492,13 @@ shoal_segment_read(shoal_folder_t *folder, shoal_segment_t *segment, shoal_spool
 // Part of a file, to walk through its headers.
 typedef struct window {
     unsigned char bytes[WALK_BYTES];
-    uint32_t first; // offset in the file
+    uint64_t first; // offset in the file
     uint32_t len;
 } window_t;
 
 // The header at that offset, or NULL: the file ends before its end, or (see errno) cannot be read.
 static const unsigned char *
-window_header(window_t *window, const shoal_segment_t *segment, uint32_t offset)
+window_header(window_t *window, const shoal_segment_t *segment, uint64_t offset)
 {
     bool is_in =
         offset >= window->first && offset + SHOAL_SPOOL_HEADER_BYTES <= window->first + window->len;

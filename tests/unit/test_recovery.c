@@ -2,9 +2,12 @@
 //
 // test_recovery.c - what head/store/spool.h promises about a spool that a journal knows.
 
+#include <endian.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <xxhash.h>
 
+#include "head/store/segment.h"
 #include "head/store/spool.h"
 #include "proto/base/alloc.h"
 #include "proto/base/buffer.h"
@@ -318,6 +321,37 @@ a_changed_header_is_an_error_that_names_it(void)
     teardown(&bed);
 }
 
+// Its second header would begin where 32 bits end.
+static void
+a_batch_of_nearly_four_gigabytes_is_walked_over(void)
+{
+    bed_t bed;
+    setup(&bed);
+    (void)write_one(&bed, 1, 10, "one");
+    leave(&bed);
+    content_t content = content_of(&bed, "spool-1-1.seg");
+    uint32_t len = htole32(0xffffffb0U);
+    memcpy(content.bytes + 4, &len, sizeof(len));
+    uint64_t sum = htole64(XXH3_64bits(content.bytes, 56));
+    memcpy(content.bytes + 56, &sum, sizeof(sum));
+    put_content(&bed, "spool-1-1.seg", &content, content.len);
+    char *path = folder_file(&bed.folder, "spool-1-1.seg");
+    CHECK(truncate(path, UINT32_MAX) == 0);
+    free(path);
+    shoal_folder_t folder;
+    CHECK_OK(shoal_folder_open(bed.folder.path, &folder, &bed.status), bed.status);
+    shoal_segment_t *segment = shoal_segment_found(1, 1, UINT32_MAX);
+    shoal_buffer_t found = SHOAL_BUFFER_INIT;
+    CHECK_FAILS(shoal_segment_walk(&folder, segment, tell_batch, &found, &bed.status), bed.status,
+                SHOAL_IO);
+    CHECK_SAYS(bed.status.text, "at 4294967280: the file is too short");
+    shoal_buffer_fini(&found);
+    shoal_segment_remove(&folder, &segment);
+    shoal_folder_close(&folder);
+    CHECK_OK(try_open(&bed), bed.status);
+    teardown(&bed);
+}
+
 // A crash between the removal of a file and its record.
 static void
 a_removed_segment_may_still_be_recorded(void)
@@ -398,6 +432,7 @@ TEST_MAIN(TEST(what_the_journal_knows_is_there_after_a_restart),
           TEST(a_tail_is_cut_wherever_it_is_torn),
           TEST(a_file_that_lost_what_the_journal_knows_is_refused_and_nothing_touched),
           TEST(a_changed_header_is_an_error_that_names_it),
+          TEST(a_batch_of_nearly_four_gigabytes_is_walked_over),
           TEST(a_removed_segment_may_still_be_recorded),
           TEST(a_forgotten_job_is_gone_whenever_the_head_ends), TEST(many_small_batches_are_walked),
           TEST(without_the_journal_its_folder_is_refused))
