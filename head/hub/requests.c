@@ -502,6 +502,19 @@ serve_output(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *messag
     return true;
 }
 
+// TAKEN counts the commits of the whole job, where runs follow each other: each has its share.
+static void
+runs_taken(shoal_watch_t *watch, uint64_t commit, uint64_t bytes)
+{
+    for (shoal_job_t *run = watch->job; run != watch->run; run = run->next_run) {
+        uint64_t commits = shoal_output_commits(run->output);
+        uint64_t share = commit < commits ? commit : commits;
+        shoal_output_taken(run->output, share);
+        commit -= share;
+    }
+    shoal_subscription_taken(watch->subscription, commit, bytes);
+}
+
 static bool
 serve_taken(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *message,
             shoal_slice_t payload, shoal_status_t *status)
@@ -510,11 +523,8 @@ serve_taken(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *message
     (void)payload;
     (void)status;
     shoal_watch_t *watch = watch_find(peer, message->taken.job);
-    if (watch && watch->subscription) {          // late ones of an ended subscription mean nothing
-        uint64_t commit = message->taken.commit; // of the whole job: runs follow each other
-        shoal_subscription_taken(watch->subscription,
-                                 commit > watch->offset ? commit - watch->offset : 0,
-                                 message->taken.bytes);
+    if (watch && watch->subscription) { // late ones of an ended subscription mean nothing
+        runs_taken(watch, message->taken.commit, message->taken.bytes);
     }
     return true;
 }

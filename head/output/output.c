@@ -360,6 +360,12 @@ shoal_output_bytes(const shoal_output_t *output)
     return output->bytes;
 }
 
+void
+shoal_output_taken(shoal_output_t *output, uint64_t commit)
+{
+    output->taken = commit > output->taken ? commit : output->taken;
+}
+
 bool
 shoal_output_is_fetched(const shoal_output_t *output)
 {

@@ -156,8 +156,9 @@ void shoal_output_finish(shoal_output_t *output, uint64_t lsn);
 uint64_t shoal_output_commits(const shoal_output_t *output); // number of the last commit
 uint64_t shoal_output_bytes(const shoal_output_t *output);   // of committed payloads
 
-bool shoal_output_is_fetched(const shoal_output_t *output); // all of it is safe at somebody
-bool shoal_output_is_read(const shoal_output_t *output);    // somebody is still fetching
+void shoal_output_taken(shoal_output_t *output, uint64_t commit); // up to that one, at somebody
+bool shoal_output_is_fetched(const shoal_output_t *output);       // all of it is safe at somebody
+bool shoal_output_is_read(const shoal_output_t *output);          // somebody is still fetching
 
 // A draft of the job could be opened now.
 bool shoal_output_has_room(const shoal_output_t *output);

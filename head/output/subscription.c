@@ -307,8 +307,7 @@ shoal_subscription_credit(const shoal_subscription_t *subscription)
 void
 shoal_subscription_taken(shoal_subscription_t *subscription, uint64_t commit, uint64_t bytes)
 {
-    shoal_output_t *output = subscription->output;
-    output->taken = commit > output->taken ? commit : output->taken;
+    shoal_output_taken(subscription->output, commit);
     int64_t room_left = INT64_MAX / 2 - subscription->credit;
     subscription->credit += bytes < (uint64_t)room_left ? (int64_t)bytes : room_left;
     if (subscription->place == SHOAL_STANDING_IDLE && !subscription->is_over) {

@@ -6,6 +6,7 @@ import unittest
 import msgpack
 
 from case import SECOND_US, WireTest, shard, spec
+from programs import wait_until
 from shoal_wire import Client, DATA, FATAL, FAILED, LIMIT, PROTOCOL, TRANSIENT, WireError
 
 NOT_FOUND, EXISTS, INVALID = 4, 5, 1
@@ -282,11 +283,11 @@ class Letters(WireTest):
         with self.assertRaisesRegex(WireError, "no dead letters"):
             client.submit({"retry_of": job}, "late")
 
-    def restart(self):
+    def restart(self, *flags):
         """Kills the head; another one goes on with its state."""
         self.the_head.kill()
         self.beside.close()
-        self.the_head = self.head(*self.FLAGS)
+        self.the_head = self.head(*self.FLAGS, *flags)
         self.beside = self.keep(Client(self.the_head.endpoint, id="beside"))
         self.lives = getattr(self, "lives", 1) + 1
         # The worker's process is another one too: what the last one had is given out again.
@@ -351,6 +352,24 @@ class Letters(WireTest):
         found = {one["job"] for start in (0,) for one in client.ask("jobs")}
         self.assertNotIn(job, found)
         self.assertNotIn(run, found)
+
+    # R-7.23
+    def test_a_job_that_was_fetched_with_its_runs_makes_room(self):
+        client, worker = self.restart("--retain-bytes", "1000")
+        job = self.submitted(client)
+        worker.start_job(scope(1, "svc.db", 2) + [shard(1, expects=[[1, 2]])])
+        self.mail(worker, worker.call("map"), [letter("a")], [b"x" * 5000],
+                  detail={"scopes": [[1, 1, 0, 0, 0, 1]]})
+        worker.result(worker.call("finish"))
+        client.final(job)
+        run = self.retry(client, job, "again")
+        worker.result(worker.call("check"), detail={"collected": True})
+        self.mail(worker, worker.call("replay"), [], [b"y" * 5000],
+                  detail={"scopes": [[1, 1, 0, 0, 0, 0]]})
+        worker.result(worker.call("finish"))
+        client.final(run)
+        self.assertEqual(self.output(client, job), {1: b"x" * 5000 + b"\n", 2: b"y" * 5000 + b"\n"})
+        wait_until(lambda: client.ask("jobs") == [])
 
 
 if __name__ == "__main__":
