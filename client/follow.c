@@ -306,8 +306,10 @@ on_refused(shoal_run_t *run, const shoal_msg_error_t *error)
     if (error->refers == SHOAL_MSG_STOP) {
         return; // it had ended already
     }
-    (void)shoal_fail(&run->result->status, shoal_code_from(error->code),
-                     "the head refuses the job: %.*s", SHOAL_SLICE_ARGS(error->reason));
+    (void)shoal_fail(&run->result->status, shoal_code_from(error->code), "the head %s: %.*s",
+                     error->refers == SHOAL_MSG_OUTPUT ? "cannot give the job's output"
+                                                       : "refuses the job",
+                     SHOAL_SLICE_ARGS(error->reason));
     if (run->result->status.code == SHOAL_INVALID) { // of our making, not of the file
         run->result->status.code = SHOAL_INTERNAL;
     }

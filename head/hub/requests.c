@@ -187,13 +187,14 @@ shoal_watch_go_on(shoal_hub_t *hub)
     }
 }
 
+//
 void
 shoal_watch_failed(void *ctx, void *peer, uint64_t job, const shoal_status_t *why)
 {
     const shoal_watch_t *watch = peer;
     shoal_log(shoal_hub_log(ctx), SHOAL_LOG_ERROR, "OUTPUT-LOST", "job=%llu reason=\"%s\"",
               (unsigned long long)job, why->text);
-    shoal_hub_refuse(ctx, watch->peer, SHOAL_MSG_OUTPUT, 0, why);
+    shoal_hub_refuse(ctx, watch->peer, SHOAL_MSG_OUTPUT, watch->output_request, why);
 }
 
 // ---- the requests; each returns false with the reason to answer with ERROR
@@ -490,6 +491,7 @@ serve_output(shoal_hub_t *hub, shoal_peer_t *peer, const shoal_message_t *messag
     }
     shoal_subscription_destroy(&watch->subscription); // a new one takes the old one's place
     uint64_t from = message->output.from;
+    watch->output_request = message->output.request;
     watch->run = job;
     watch->offset = 0;
     while (!job->of && watch->run->next_run && shoal_job_is_final(watch->run) &&

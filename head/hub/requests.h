@@ -22,6 +22,7 @@ struct shoal_watch {
     shoal_watch_t *job_prev;
     bool wants_events;
     shoal_subscription_t *subscription;
+    uint64_t output_request; // the OUTPUT that has made it
     // Output of a job whole: of one run after the other.
     shoal_job_t *run;         // whose output comes now
     uint64_t offset;          // commits of the runs before it

@@ -2,6 +2,7 @@
 """A head that dies in the middle of a real ingest, at any step of its way to the disk, and is started
 again: the run goes on, and its file has each record once."""
 
+import glob
 import os
 import unittest
 
@@ -74,6 +75,28 @@ class Restart(EndToEnd):
         self.assertEqual(again, first)
         listed = self.shoal("job", "list", "--head", head.endpoint)
         self.assert_exit(listed, 0, "SUCCEEDED")
+
+    def test_output_that_is_damaged_is_told_with_its_place(self):
+        """R-7.9: neither hangs nor ends well, and what came before the damage stays."""
+        head = self.start_head()
+        self.worker(head.endpoint)
+        for _ in self.run_through():
+            pass
+        self.the_head.kill()
+        segments = glob.glob(os.path.join(head.folder, "state", "spool-1-*.seg"))
+        path = max(segments, key=os.path.getsize)
+        with open(path, "r+b") as file:
+            file.seek(-1, os.SEEK_END)  # of the last batch's records
+            byte = file.read(1)[0]
+            file.seek(-1, os.SEEK_END)
+            file.write(bytes([byte ^ 1]))
+        head = self.start_head()
+        done = self.shoal("job", "output", "1", "--head", head.endpoint, "-o", "again.jsonl")
+        self.assert_exit(done, 1, "the head cannot give the job's output", "what there is stays in")
+        self.assertRegex(done.err, r'%s" at \d+: ' % os.path.basename(path))
+        self.assertIn("OUTPUT-LOST", head.log())
+        self.assertGreater(os.path.getsize(self.path("again.jsonl.part")), 0)
+        self.assertFalse(os.path.exists(self.path("again.jsonl")))
 
 
 if __name__ == "__main__":
