@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "client/commands.h"
+#include "client/inputs.h"
 #include "client/output.h"
 #include "client/plan.h"
 #include "client/resume.h"
@@ -383,7 +384,8 @@ prepare(ingest_t *ingest, shoal_status_t *status)
         return false;
     }
     bool is_resume = !ingest->is_validate && shoal_arguments_has(arguments, "resume");
-    return is_resume ? take_interrupted(ingest, status) : choose_output(ingest, status);
+    return (is_resume ? take_interrupted(ingest, status) : choose_output(ingest, status)) &&
+           (!ingest->output || shoal_inputs_check(ingest->workflow, file, ingest->output, status));
 }
 
 // Levels of the children: the command line's word, or errors only, because the summary tells the

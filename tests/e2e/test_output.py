@@ -94,6 +94,39 @@ class Output(EndToEnd):
         self.assertEqual(len(self.tables()), 4)
         self.assert_no_partial()
 
+    def kept(self, path, *arguments, written=None):
+        """`shoal ingest` refuses to write over `path`, and has not touched it."""
+        with open(path, "rb") as file:
+            before = file.read()
+        done = self.shoal("ingest", *arguments, "-o", written or path)
+        self.assert_exit(done, 2, "cannot write", "choose another file")
+        with open(path, "rb") as file:
+            self.assertEqual(file.read(), before)
+        return done
+
+    def test_a_run_does_not_write_over_what_it_reads(self):
+        base = self.sqlite(3)
+        flow = self.workflow(self.sqlite_source(base))
+        os.link(base, self.path("other.db"))
+        os.link(base, self.path("small.part"))
+        self.assertIn("what the source reads", self.kept(base, "sqlite:" + base).err)
+        self.kept(base, "-c", flow)
+        self.kept(base, "sqlite:" + base, written="other.db")
+        self.kept(base, "-c", flow, written="small")
+        self.assertIn("the workflow file", self.kept(flow, "-c", flow).err)
+        self.assertEqual(os.listdir(self.folder).count("out.jsonl"), 0)
+
+    def test_nor_where_the_workflow_says_so(self):
+        base = self.sqlite(3)
+        flow = self.workflow(self.sqlite_source(base), out="small.db")
+        self.assert_exit(self.ingest(flow), 2, "what the source reads")
+        self.assertEqual(len(sqlite3.connect(base).execute("SELECT * FROM t000").fetchall()), 0)
+        text = self.write("names.txt", "a\n")
+        source = {"type": "example", "serviceName": "e",
+                  "serviceConnection": {"config": {"type": "Example", "path": text}},
+                  "sourceConfig": {"config": {"type": "DatabaseMetadata"}}}
+        self.kept(text, "-c", self.workflow(source, "example.yaml"))
+
 
 if __name__ == "__main__":
     unittest.main()
