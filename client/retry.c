@@ -66,6 +66,7 @@ follow(const shoal_retry_t *retry, shoal_slice_t spec, shoal_buffer_t *out)
         .join = shoal_address_join(retry->address),
         .spec = spec,
         .output = retry->output,
+        .spares_old = true,
         .progress = shoal_progress_config(STDERR_FILENO),
     };
     shoal_run_result_t result;
@@ -80,6 +81,7 @@ follow(const shoal_retry_t *retry, shoal_slice_t spec, shoal_buffer_t *out)
         .signal = result.signal,
         .success_threshold = -1,
         .output = result.has_output ? retry->output : NULL,
+        .spared = result.has_spared_old ? retry->output : NULL,
         .part = result.part,
         .output_bytes = result.output_bytes,
         .has_colour = plan.progress.has_colour,

@@ -188,7 +188,10 @@ finish_output(shoal_run_t *run)
     bool is_good = result->status.code == SHOAL_OK && run->is_ended && shoal_run_is_final(run) &&
                    (strcmp(result->report->state, "SUCCEEDED") == 0 ||
                     strcmp(result->report->state, "PARTIAL") == 0);
-    if (is_good && shoal_output_finish(run->output, &result->status)) {
+    if (is_good && run->plan->spares_old && shoal_output_length(run->output) == 0 &&
+        !shoal_output_is_stream(run->output) && access(run->plan->output, F_OK) == 0) {
+        result->has_spared_old = true;
+    } else if (is_good && shoal_output_finish(run->output, &result->status)) {
         result->has_output = true;
     } else if (!is_good && shoal_output_length(run->output) > 0) {
         uint64_t commit = 0;

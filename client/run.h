@@ -39,6 +39,7 @@ typedef struct shoal_run_plan {
     uint64_t job;             // of a running head, to fetch its output
     const char *job_id;       // its id; NULL with a spec: one is made up
     const char *output;       // file for collected records, "-"; NULL: none
+    bool spares_old;          // an output without records replaces no file
     bool is_watching;         // a signal ends the watching, not the job
     uint64_t room_ms;         // 0: SHOAL_RUN_ROOM_MS
     uint64_t lost_ms;         // at most so long without a head; 0: SHOAL_RUN_LOST_MS
@@ -52,6 +53,7 @@ typedef struct shoal_run_result {
     int signal;             // that interrupted it, 0: none; SIGPIPE: nobody reads standard output
     bool was_killed;        // interrupted twice: nothing more is to be said
     bool has_output;        // the file is whole and has its name
+    bool has_spared_old;    // there were no records, and the file stays as it was
     char *part;             // what stays of one that is not, or NULL
     uint64_t output_bytes;
     char *letters_file; // OUTPUT.letters.jsonl with a private run's dead letters, or NULL

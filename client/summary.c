@@ -387,7 +387,12 @@ static void
 append_output(const shoal_summary_t *summary, shoal_buffer_t *out)
 {
     char size[SHOAL_TEXT_SIZE];
-    if (summary->output && !summary->part && !summary->is_dry_run) {
+    if (summary->spared) {
+        label(out, "output");
+        shoal_buffer_append_text(out, "no records; ");
+        shoal_text_append_safe(out, summary->spared);
+        shoal_buffer_append_text(out, " stays as it was\n");
+    } else if (summary->output && !summary->part && !summary->is_dry_run) {
         label(out, "output");
         shoal_text_append_safe(out, strcmp(summary->output, "-") == 0 ? "standard output"
                                                                       : summary->output);

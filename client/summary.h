@@ -28,6 +28,7 @@ typedef struct shoal_summary {
     int success_threshold;            // percent, -1: not written
     const char *const *file_warnings; // of the workflow file, NULL-terminated, for JSON; or NULL
     const char *output;               // file with the records, "-", or NULL
+    const char *spared;               // file that stays as it was: no records came; or NULL
     const char *part;                 // kept because the run did not end well, or NULL
     uint64_t output_bytes;
     const char *letters_file; // with the dead letters of a private run, or NULL

@@ -112,6 +112,24 @@ class Letters(EndToEnd):
         done = self.shoal("job", "output", "1", "--run", "9", "--head", self.endpoint)
         self.assert_exit(done, 1, "has no run 9")
 
+    def test_a_retry_that_brings_nothing_spares_the_old_file(self):
+        self.endpoint = self.cluster()
+        self.dislike()
+        base = self.broken("v1")
+        done = self.ingest(self.flow(base), "--head", self.endpoint)
+        self.assert_exit(done, 3, "1 dead letter")
+        file = sqlite3.connect(base)
+        file.execute("DROP VIEW v1")
+        file.commit()
+        file.close()
+        self.write("old.jsonl", "old\n")
+        done = self.dlq("retry", "1", "-o", self.path("old.jsonl"))
+        self.assertIn("old.jsonl stays as it was", done.err)
+        with open(self.path("old.jsonl")) as file:
+            self.assertEqual(file.read(), "old\n")
+        self.assert_no_partial("old.jsonl")
+        self.assertEqual(self.letters(), [])
+
     def test_what_the_source_cannot_read_is_read_again(self):
         self.endpoint = self.cluster()
         self.dislike()
