@@ -5,6 +5,7 @@
 // shoal-head does the looking, in a process of its own: this program knows nothing of journals.
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,6 +67,9 @@ run_head(const char *option, const char *folder, int *ret_code, shoal_status_t *
         if (errno != EINTR) {
             return shoal_fail_errno(status, errno, "could not wait for shoal-head");
         }
+    }
+    if (WIFSIGNALED(ended) && WTERMSIG(ended) == SIGPIPE) {
+        return shoal_fail(status, SHOAL_CANCELLED, "nobody reads standard output any more");
     }
     if (!WIFEXITED(ended)) {
         char text[128];

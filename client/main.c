@@ -2,6 +2,7 @@
 //
 // main.c - `shoal`: the table of commands and their options.
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -363,11 +364,9 @@ hide_passwords(int argc, char **argv, char *copies[ADDRESSES_MAX])
     }
 }
 
-int
-main(int argc, char **argv)
+static int
+run(int argc, char **argv)
 {
-    (void)signal(SIGPIPE, SIG_IGN); // a closed standard output is an error of a write,
-    (void)signal(SIGXFSZ, SIG_IGN); // and so is a file that may not grow
     if (argc < 2) {
         (void)fprintf(stderr, "shoal: what is to be done? See: shoal --help\n");
         return SHOAL_EXIT_USAGE;
@@ -393,4 +392,30 @@ main(int argc, char **argv)
         free(copies[i]);
     }
     return code;
+}
+
+// The exit code, once everything that was printed has gone out.
+static int
+finish(int code)
+{
+    if (fflush(stdout) == 0) {
+        return code;
+    }
+    int error = errno;
+    shoal_status_t status = SHOAL_STATUS_INIT;
+    if (error == EPIPE) {
+        (void)shoal_fail(&status, SHOAL_CANCELLED, "nobody reads standard output any more");
+    } else {
+        (void)shoal_fail_errno(&status, error, "cannot write to standard output");
+    }
+    int unread = shoal_command_failed(&status);
+    return code == SHOAL_EXIT_OK ? unread : code;
+}
+
+int
+main(int argc, char **argv)
+{
+    (void)signal(SIGPIPE, SIG_IGN); // a closed standard output is an error of a write,
+    (void)signal(SIGXFSZ, SIG_IGN); // and so is a file that may not grow
+    return finish(run(argc, argv));
 }

@@ -96,6 +96,17 @@ class Looking(AuditTest):
         self.assertEqual({line["job"] for line in lines if "segment" in line}, {first, second})
         self.assertNotIn("args", jobs[second]["submit"])
 
+    def test_a_reader_that_goes_away_ends_it_quietly(self):
+        self.killed_in_the_middle()
+        for arguments in (("journal", "dump", self.state()), ("journal", "check", self.state()),
+                          ("--help",), ("--version",)):
+            with self.subTest(arguments):
+                read_end, write_end = os.pipe()
+                os.close(read_end)
+                done = self.shoal(*arguments, stdout=write_end)
+                os.close(write_end)
+                self.assertEqual((done.status, done.err), (141, ""), done)
+
     def test_a_running_head_is_left_alone(self):
         for verb in ("check", "dump"):
             done = self.shoal("journal", verb, self.state())
