@@ -434,6 +434,16 @@ shoal_report_success(const shoal_report_t *report)
     return tried == 0 ? 100.0 : 100.0 * (double)report->records.successful / (double)tried;
 }
 
+uint64_t
+shoal_report_vanished(const shoal_report_t *report)
+{
+    uint64_t vanished = 0;
+    for (size_t i = 0; i < report->book_count; i++) {
+        vanished += report->books[i].vanished;
+    }
+    return vanished;
+}
+
 double
 shoal_report_rate(const shoal_report_t *report)
 {

@@ -108,6 +108,9 @@ bool shoal_report_is_final(const shoal_report_t *report); // neither PENDING nor
 // successful / (successful + failed) in percent; 100 where there was none of both.
 double shoal_report_success(const shoal_report_t *report);
 
+// Members that the source had when they were listed, and has no more; of the books that are here.
+uint64_t shoal_report_vanished(const shoal_report_t *report);
+
 double shoal_report_rate(const shoal_report_t *report); // records a second, those on their way too
 
 // Seconds to go; negative: nobody can say.

@@ -80,6 +80,7 @@ json_records(const shoal_report_t *report)
     (void)json_object_set_new(records, "successful", json_count(report->records.successful));
     (void)json_object_set_new(records, "failed", json_count(report->records.failed));
     (void)json_object_set_new(records, "filtered", json_count(report->records.filtered));
+    (void)json_object_set_new(records, "vanished", json_count(shoal_report_vanished(report)));
     (void)json_object_set_new(records, "by_kind", kinds);
     return records;
 }

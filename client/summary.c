@@ -198,6 +198,11 @@ append_records(const shoal_summary_t *summary, shoal_buffer_t *out)
         shoal_text_append_safe(out, report->kinds[i].text);
         shoal_buffer_append_text(out, "\n");
     }
+    if (shoal_report_vanished(report) > 0) {
+        label(out, "vanished");
+        shoal_buffer_append_format(out, "%s gone at the source since the listing\n",
+                                   shoal_text_count(shoal_report_vanished(report), n[0]));
+    }
     label(out, "throughput");
     shoal_buffer_append_format(out, "%s records/s",
                                shoal_text_count((uint64_t)(shoal_report_rate(report) + 0.5), n[0]));

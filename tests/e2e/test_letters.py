@@ -123,8 +123,10 @@ class Letters(EndToEnd):
         file.commit()
         file.close()
         self.write("old.jsonl", "old\n")
-        done = self.dlq("retry", "1", "-o", self.path("old.jsonl"))
+        done = self.dlq("retry", "1", "-o", self.path("old.jsonl"), "--output", "json")
+        self.assertEqual(self.summary(done)["records"]["vanished"], 1)
         self.assertIn("old.jsonl stays as it was", done.err)
+        self.assertIn("vanished    1 gone at the source", done.err)
         with open(self.path("old.jsonl")) as file:
             self.assertEqual(file.read(), "old\n")
         self.assert_no_partial("old.jsonl")
