@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "head/hub/hub_parts.h"
+#include "proto/wire/endpoint.h"
 #include "proto/wire/secure.h"
 
 #define DISPATCH_EVERY 64 // messages: the calls that they lead to leave together
@@ -236,7 +237,7 @@ shoal_hub_take_messages(shoal_hub_t *hub, shoal_status_t *status)
 }
 
 // A handshake that failed: somebody with a wrong key, without one, or no Shoal at all. Those whose key
-// is not listed are the gate's to tell.
+// is not listed are the gate's to tell. Without keys, on a socket file, whoever hangs up has only looked.
 static void
 handshake_log(shoal_hub_t *hub, const shoal_monitored_t *event)
 {
@@ -244,8 +245,9 @@ handshake_log(shoal_hub_t *hub, const shoal_monitored_t *event)
     if (event->event != ZMQ_EVENT_HANDSHAKE_FAILED_AUTH &&
         shoal_log_limit_pass(&hub->handshake_limit, hub->now_ms, /*per_second=*/1, &left_out)) {
         bool is_broken = event->event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL;
-        shoal_log(hub->log, SHOAL_LOG_WARN, "HANDSHAKE-FAILED", "left_out=%u reason=\"%s\"",
-                  left_out,
+        bool is_look = !is_broken && !shoal_endpoint_is_tcp(hub->endpoint);
+        shoal_log(hub->log, is_look ? SHOAL_LOG_DEBUG : SHOAL_LOG_WARN, "HANDSHAKE-FAILED",
+                  "left_out=%u reason=\"%s\"", left_out,
                   is_broken ? "it does not speak as a peer with this head's key does"
                             : "it hung up, or said nothing");
     }

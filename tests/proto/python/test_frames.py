@@ -9,6 +9,7 @@ import unittest
 import msgpack
 
 from case import SLOWER, WireTest, spec
+from programs import wait_until
 from shoal_wire import (BY_NAME, FRAME_MAX, LIMIT, PROTOCOL, SPECS, UNSUPPORTED, Client, Late, Peer,
                         Worker, encode, header)
 
@@ -234,6 +235,18 @@ class Frames(WireTest):
             raw.sendall(dice.randbytes(size))
             raw.close()
         self.assertTrue(self.beside.is_answered())
+
+
+class Looks(WireTest):
+    FLAGS = WireTest.FLAGS + ("--log-level", "debug")
+
+    def test_who_only_looks_whether_a_head_is_there_is_no_alarm(self):
+        raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        raw.connect(self.the_head.endpoint[len("ipc://"):])
+        raw.close()
+        wait_until(lambda: "HANDSHAKE-FAILED" in self.the_head.log(), 5, "a line about it")
+        told, = [line for line in self.the_head.log().split("\n") if "HANDSHAKE-FAILED" in line]
+        self.assertIn("debug", told.lower())
 
 
 class Opening(WireTest):
