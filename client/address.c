@@ -4,8 +4,10 @@
 
 #include "client/address.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "client/keyring.h"
@@ -23,6 +25,52 @@ shoal_endpoint_default(char endpoint[SHOAL_ENDPOINT_MAX], shoal_status_t *status
     }
     (void)snprintf(endpoint, SHOAL_ENDPOINT_MAX, "ipc://%s/head.sock", directory);
     return true;
+}
+
+static void
+listening_path(const char *state, char path[PATH_MAX])
+{
+    (void)snprintf(path, PATH_MAX, "%s/head.listen", state);
+}
+
+bool
+shoal_listening_read(const char *state, shoal_listening_t *ret_listening, shoal_status_t *status)
+{
+    char path[PATH_MAX];
+    shoal_buffer_t text = SHOAL_BUFFER_INIT;
+    listening_path(state, path);
+    bool done = shoal_private_read(path, 2 * SHOAL_ENDPOINT_MAX, &text, status);
+    *ret_listening = (shoal_listening_t){.endpoint = ""};
+    if (done) {
+        const char *line = shoal_buffer_text(&text);
+        const char *end = strchr(line, '\n');
+        const char *next = end ? end + 1 : "";
+        (void)snprintf(ret_listening->endpoint, SHOAL_ENDPOINT_MAX, "%.*s",
+                       (int)strcspn(line, "\n"), line);
+        (void)snprintf(ret_listening->advertised, SHOAL_ENDPOINT_MAX, "%.*s",
+                       (int)strcspn(next, "\n"), next);
+    } else if (status->code == SHOAL_NOT_FOUND) {
+        shoal_status_clear(status);
+        done = true;
+    }
+    shoal_buffer_fini(&text);
+    return done;
+}
+
+bool
+shoal_listening_write(const char *state, const shoal_listening_t *listening, shoal_status_t *status)
+{
+    char path[PATH_MAX];
+    shoal_buffer_t text = SHOAL_BUFFER_INIT;
+    listening_path(state, path);
+    if (!listening->endpoint[0]) {
+        return unlink(path) == 0 || errno == ENOENT ||
+               shoal_fail_errno(status, errno, "cannot remove %s", path);
+    }
+    shoal_buffer_append_format(&text, "%s\n%s\n", listening->endpoint, listening->advertised);
+    bool done = shoal_private_write(path, shoal_buffer_slice(&text), status);
+    shoal_buffer_fini(&text);
+    return done;
 }
 
 static bool

@@ -48,6 +48,23 @@ const shoal_join_t *shoal_address_join(const shoal_address_t *address);
 SHOAL_MUST_CHECK bool shoal_head_dial(const shoal_address_t *address, shoal_session_t **ret_session,
                                       shoal_status_t *status);
 
+// Where `shoal start --head` has listened on TCP, and where others dial it: the next one that is started
+// from that state directory listens there again, because those who have joined know no other place.
+typedef struct shoal_listening {
+    char endpoint[SHOAL_ENDPOINT_MAX];   // with the port that was bound; "": it was not on TCP
+    char advertised[SHOAL_ENDPOINT_MAX]; // as --advertise said; "": it said nothing
+} shoal_listening_t;
+
+// There is nothing to read where no head has listened on TCP: `ret_listening` is empty then.
+//   as shoal_private_read()
+SHOAL_MUST_CHECK bool shoal_listening_read(const char *state, shoal_listening_t *ret_listening,
+                                           shoal_status_t *status);
+
+// Notes it; an empty one takes the note away.
+//   SHOAL_IO  the disk refuses
+SHOAL_MUST_CHECK bool shoal_listening_write(const char *state, const shoal_listening_t *listening,
+                                            shoal_status_t *status);
+
 // Where `shoal start --head` listens unless it is told otherwise: "ipc://DIRECTORY/head.sock".
 SHOAL_MUST_CHECK bool shoal_endpoint_default(char endpoint[SHOAL_ENDPOINT_MAX],
                                              shoal_status_t *status);

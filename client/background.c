@@ -226,18 +226,93 @@ tell_head(const background_t *it, const char *endpoint, bool is_default)
 }
 
 static void
-tell_tcp_head(const background_t *it, const char *endpoint, const char *keys)
+tell_tcp_head(const background_t *it, const char *endpoint, const char *keys, bool is_again)
 {
     const char *state = it->state_option[0] ? it->state : "";
-    (void)printf("head: process %ld listens at %s\n  log    %s\n"
+    (void)printf("head: process %ld listens at %s%s\n  log    %s\n"
                  "  worker copy %s/" SHOAL_KEYS_WORKER " to its host, and there:\n"
                  "         shoal start --join-file " SHOAL_KEYS_WORKER "\n"
                  "  client copy %s/" SHOAL_KEYS_CLIENT " to its host, and there:\n"
                  "         shoal ingest -c FILE --join-file " SHOAL_KEYS_CLIENT "\n"
                  "  others shoal key new --role ROLE --name NAME%s%s\n"
                  "  end    shoal stop%s%s\n",
-                 (long)it->pid, endpoint, it->log_path, keys, keys, it->state_option, state,
-                 it->state_option, state);
+                 (long)it->pid, endpoint,
+                 is_again ? ", as the one before did (--listen names another place)" : "",
+                 it->log_path, keys, keys, it->state_option, state, it->state_option, state);
+}
+
+// Where the head is to listen, and why; `ret_is_again`: where the last one did.
+static bool
+choose_listening(const shoal_arguments_t *arguments, const char *state,
+                 shoal_listening_t *ret_listening, bool *ret_is_again, shoal_status_t *status)
+{
+    const shoal_endpoint_use_t use = {.is_listening = true, .has_keys = true};
+    const char *given = shoal_arguments_text(arguments, "listen");
+    const char *advertised = shoal_arguments_text(arguments, "advertise");
+    *ret_listening = (shoal_listening_t){.endpoint = ""};
+    if ((given && strlen(given) >= SHOAL_ENDPOINT_MAX) ||
+        (advertised && strlen(advertised) >= SHOAL_ENDPOINT_MAX)) {
+        return shoal_fail(status, SHOAL_INVALID, "--listen or --advertise has more than %d bytes",
+                          SHOAL_ENDPOINT_MAX - 1);
+    }
+    if (given && !shoal_endpoint_check(given, use, status)) {
+        return false;
+    }
+    if (!given && !shoal_listening_read(state, ret_listening, status)) {
+        return false;
+    }
+    *ret_is_again = ret_listening->endpoint[0] != '\0';
+    if (given) {
+        (void)snprintf(ret_listening->endpoint, SHOAL_ENDPOINT_MAX, "%s", given);
+    }
+    if (advertised) {
+        (void)snprintf(ret_listening->advertised, SHOAL_ENDPOINT_MAX, "%s", advertised);
+    }
+    return *ret_is_again || given || shoal_endpoint_default(ret_listening->endpoint, status);
+}
+
+// Starts the head's process; `endpoint`: where it listens.
+static bool
+run_head(background_t *it, const char *listen, const char *level, const char *keys,
+         char endpoint[SHOAL_ENDPOINT_MAX], shoal_status_t *status)
+{
+    int ready[2];
+    if (pipe2(ready, O_CLOEXEC) != 0) {
+        return shoal_fail_errno(status, errno, "cannot make a pipe");
+    }
+    char spool[PATH_MAX];
+    (void)snprintf(spool, sizeof(spool), "%s/head", it->state);
+    const char *const words[] = {"--listen",
+                                 listen,
+                                 "--state",
+                                 spool,
+                                 "--ready-fd",
+                                 "4",
+                                 "--log-level",
+                                 level ? level : "info",
+                                 keys ? "--keys" : NULL,
+                                 keys,
+                                 NULL};
+    bool done = shoal_directory_make_private(spool, status) &&
+                background_start(it, "shoal-head", words, ready[1], status);
+    (void)close(ready[1]);
+    done = done && wait_ready(it, ready[0], endpoint, SHOAL_ENDPOINT_MAX, status) &&
+           endpoint_note(it, endpoint, status);
+    (void)close(ready[0]);
+    return done;
+}
+
+// Others can join it: the join files say where, and the next head listens there too.
+static bool
+publish(const background_t *it, const char *endpoint, shoal_listening_t *listening,
+        const char *keys, shoal_status_t *status)
+{
+    const char *advertised = listening->advertised[0] ? listening->advertised : NULL;
+    (void)snprintf(listening->endpoint, SHOAL_ENDPOINT_MAX, "%s", keys ? endpoint : "");
+    return (!keys || shoal_keyring_publish(keys, endpoint, advertised, status) ||
+            shoal_fail_while(status, "the head runs at %s, but others cannot join it", endpoint)) &&
+           (shoal_listening_write(it->state, listening, status) ||
+            shoal_fail_while(status, "the head runs at %s", endpoint));
 }
 
 static bool
@@ -245,51 +320,26 @@ start_head(const shoal_arguments_t *arguments, background_t *it, shoal_status_t 
 {
     char endpoint[SHOAL_ENDPOINT_MAX];
     char keys[PATH_MAX];
-    const char *given = shoal_arguments_text(arguments, "listen");
-    const char *advertised = shoal_arguments_text(arguments, "advertise");
-    bool is_tcp = given && shoal_endpoint_is_tcp(given);
-    if (!given && !shoal_endpoint_default(endpoint, status)) {
+    shoal_listening_t listening;
+    bool is_again = false;
+    if (!choose_listening(arguments, it->state, &listening, &is_again, status)) {
         return false;
     }
+    bool is_tcp = shoal_endpoint_is_tcp(listening.endpoint);
     (void)snprintf(it->name, sizeof(it->name), "head");
     (void)snprintf(keys, sizeof(keys), "%s/" SHOAL_KEYS_FOLDER, it->state);
-    if (!background_open(it, status) || (is_tcp && !shoal_keyring_make(keys, status))) {
+    if (!background_open(it, status) || (is_tcp && !shoal_keyring_make(keys, status)) ||
+        !run_head(it, listening.endpoint, shoal_arguments_text(arguments, "log-level"),
+                  is_tcp ? keys : NULL, endpoint, status) ||
+        !publish(it, endpoint, &listening, is_tcp ? keys : NULL, status)) {
         return false;
     }
-    int ready[2];
-    if (pipe2(ready, O_CLOEXEC) != 0) {
-        return shoal_fail_errno(status, errno, "cannot make a pipe");
+    if (is_tcp) {
+        tell_tcp_head(it, endpoint, keys, is_again);
+    } else {
+        tell_head(it, endpoint, !shoal_arguments_has(arguments, "listen"));
     }
-    const char *level = shoal_arguments_text(arguments, "log-level");
-    char spool[PATH_MAX];
-    (void)snprintf(spool, sizeof(spool), "%s/head", it->state);
-    const char *const words[] = {"--listen",
-                                 given ? given : endpoint,
-                                 "--state",
-                                 spool,
-                                 "--ready-fd",
-                                 "4",
-                                 "--log-level",
-                                 level ? level : "info",
-                                 is_tcp ? "--keys" : NULL,
-                                 keys,
-                                 NULL};
-    bool done = shoal_directory_make_private(spool, status) &&
-                background_start(it, "shoal-head", words, ready[1], status);
-    (void)close(ready[1]);
-    done = done && wait_ready(it, ready[0], endpoint, sizeof(endpoint), status) &&
-           endpoint_note(it, endpoint, status);
-    (void)close(ready[0]);
-    if (done && is_tcp) {
-        done = shoal_keyring_publish(keys, endpoint, advertised, status) ||
-               shoal_fail_while(status, "the head runs at %s, but others cannot join it", endpoint);
-    }
-    if (done && is_tcp) {
-        tell_tcp_head(it, endpoint, keys);
-    } else if (done) {
-        tell_head(it, endpoint, !given);
-    }
-    return done;
+    return true;
 }
 
 // Looks for a worker of that name among the head's.

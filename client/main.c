@@ -96,9 +96,12 @@ static const shoal_argument_t init_arguments[] = {
 static const shoal_argument_t start_arguments[] = {
     {0, "head", NULL, "start a head"},
     {0, "listen", "ENDPOINT",
-     "where the head listens: ipc:///PATH (the default), or\n"
-     "tcp://0.0.0.0:6380, for which keys are made"},
-    {0, "advertise", "HOST", "where others dial a head on TCP; default: this host's name"},
+     "where the head listens: ipc:///PATH, or tcp://0.0.0.0:6380, for\n"
+     "which keys are made; default: on TCP as the last head of this\n"
+     "state directory did, else a socket of this user"},
+    {0, "advertise", "HOST",
+     "where others dial a head on TCP; default: as before where it\n"
+     "listens there again, else this host's name"},
     {0, "address", "ENDPOINT", "start a worker for the head at this endpoint"},
     ARGUMENT_JOIN,
     {0, "slots", "N", "calls that the worker runs at once; default: one a processor"},

@@ -4,6 +4,7 @@
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -74,6 +75,30 @@ class Keys(EndToEnd):
         self.assertEqual((before.head, before.own.secret), (after.head, after.own.secret))
         self.assertTrue(after.endpoint.startswith("tcp://localhost:"), after.endpoint)
         self.assert_exit(self.shoal("status", "--join-file", self.client), 0)
+
+    def test_a_head_that_is_started_again_listens_where_it_did(self):
+        self.started("--advertise", "localhost")
+        before = Join.read(self.client).endpoint
+        self.assert_exit(self.shoal("start", "--join-file", self.worker_join), 0)
+        self.assert_exit(self.shoal("status"), 0)
+        with open(self.path(".local/state/shoal/head.pid")) as file:
+            os.kill(int(file.readline()), signal.SIGTERM)
+        wait_until(lambda: "LINK-LOST" in "".join(self.log(name[:-4]) for name in os.listdir(
+            self.path(".local/state/shoal")) if name.startswith("worker-") and
+            name.endswith(".log")), 10, "a worker without a head")
+        self.assert_exit(self.shoal("start", "--head"), 0, "as the one before did")
+        self.assertEqual(Join.read(self.client).endpoint, before)
+        wait_until(lambda: self.workers() == 1, 15, "the worker, who knows no other place")
+        self.assert_exit(self.shoal("stop"), 0)
+        ipc = "ipc://%s" % self.path("own.sock")
+        self.assert_exit(self.shoal("start", "--head", "--listen", ipc), 0, ipc)
+        self.assert_exit(self.shoal("stop"), 0)
+        done = self.shoal("start", "--head")
+        self.assert_exit(done, 0, "ipc://")
+        self.assertNotIn("tcp://", done.out)
+
+    def test_what_is_no_endpoint_is_wrong_usage(self):
+        self.assert_exit(self.shoal("start", "--head", "--listen", "foo"), 2, "foo")
 
     #
     def test_no_secret_is_in_arguments_environment_or_logs(self):
