@@ -130,6 +130,13 @@ tcp_head(char endpoint[SHOAL_ENDPOINT_MAX], char state[SHOAL_STATE_PATH_MAX])
     return is_there;
 }
 
+static void
+options_note(shoal_address_t *address, const char *head, const char *file)
+{
+    (void)snprintf(address->options, sizeof(address->options), "%s%s%s%s", head ? " --head " : "",
+                   head ? head : "", file ? " --join-file " : "", file ? file : "");
+}
+
 bool
 shoal_address_find(const shoal_arguments_t *arguments, shoal_address_t *ret_address,
                    shoal_status_t *status)
@@ -144,6 +151,7 @@ shoal_address_find(const shoal_arguments_t *arguments, shoal_address_t *ret_addr
         return shoal_fail(status, SHOAL_INVALID, "--head has %zu bytes, at most %zu can be",
                           strlen(head), sizeof(ret_address->endpoint) - 1);
     }
+    options_note(ret_address, head, file);
     bool is_tcp = !head || shoal_endpoint_is_tcp(head);
     if (!file && is_tcp && named && named[0]) {
         file = named;

@@ -27,6 +27,9 @@ typedef struct shoal_address {
     bool has_keys;
     shoal_join_t join; // where it has
     bool is_given;     // by an option or the environment
+    // The options that named it, to be put behind a command that is suggested: " --head ENDPOINT",
+    // " --join-file FILE", or "".
+    char options[PATH_MAX];
 } shoal_address_t;
 
 // Finds the head that a command with the options "head" and "join-file" means.

@@ -482,27 +482,35 @@ settle_kept(ingest_t *ingest, const shoal_run_result_t *result)
     }
 }
 
+// How many processes and calls a private run has; gives the slots of all.
+static unsigned
+size_local(const ingest_t *ingest, shoal_run_plan_t *plan)
+{
+    unsigned slots = (unsigned)ingest->parallelism;
+    if (ingest->head) {
+        return slots;
+    }
+    unsigned cap = ingest->wishes->parallelism_cap;
+    shoal_local_size(slots, (unsigned)ingest->workers, &plan->local);
+    if (!slots && cap > 0 && plan->local.workers * plan->local.slots > cap) {
+        shoal_local_size(cap, (unsigned)ingest->workers, &plan->local);
+    }
+    plan->local.log_level = child_log_level(ingest);
+    plan->local.is_plan = ingest->is_validate;
+    return plan->local.workers * plan->local.slots;
+}
+
 static int
 run_job(ingest_t *ingest, shoal_status_t *status)
 {
     shoal_run_plan_t plan = {
         .endpoint = ingest->head,
+        .head_options = ingest->address.options,
         .join = shoal_address_join(&ingest->address),
         .output = ingest->output,
         .progress = shoal_progress_config(STDERR_FILENO),
     };
-    unsigned slots = (unsigned)ingest->parallelism;
-    if (!ingest->head) {
-        unsigned cap = ingest->wishes->parallelism_cap;
-        shoal_local_size(slots ? slots : 0, (unsigned)ingest->workers, &plan.local);
-        if (!slots && cap > 0 && plan.local.workers * plan.local.slots > cap) {
-            shoal_local_size(cap, (unsigned)ingest->workers, &plan.local);
-        }
-        plan.local.log_level = child_log_level(ingest);
-        plan.local.is_plan = ingest->is_validate;
-        slots = plan.local.workers * plan.local.slots;
-    }
-    if (!write_spec(ingest, slots, status)) {
+    if (!write_spec(ingest, size_local(ingest, &plan), status)) {
         return -1;
     }
     plan.spec = shoal_buffer_slice(&ingest->spec);
@@ -521,6 +529,7 @@ run_job(ingest_t *ingest, shoal_status_t *status)
     shoal_run(&plan, &result);
     shoal_summary_t summary = {
         .name = ingest->wishes->name,
+        .head_options = ingest->address.options,
         .job = result.job,
         .report = result.report,
         .status = &result.status,

@@ -143,6 +143,7 @@ job_get(job_t *job, shoal_buffer_t *out, shoal_status_t *status)
                    SHOAL_SLICE_ARGS(title));
     const shoal_summary_t summary = {
         .name = name,
+        .head_options = job->address.options,
         .job = job->number,
         .report = job->report,
         .success_threshold = -1,
@@ -230,6 +231,7 @@ job_output(job_t *job, shoal_status_t *status)
     shoal_session_destroy(&job->session);
     const shoal_run_plan_t plan = {
         .endpoint = job->address.endpoint,
+        .head_options = job->address.options,
         .join = shoal_address_join(&job->address),
         .job = job->number,
         .job_id = job->id,
@@ -241,6 +243,7 @@ job_output(job_t *job, shoal_status_t *status)
     shoal_run(&plan, &result);
     const shoal_summary_t summary = {
         .name = "output",
+        .head_options = job->address.options,
         .job = result.job,
         .report = result.report,
         .status = &result.status,

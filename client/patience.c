@@ -2,6 +2,7 @@
 //
 // patience.c - see run_parts.h: a run and time.
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,15 +20,23 @@ sync_output(shoal_run_t *run)
     shoal_run_send_taken(run, commit);
 }
 
+// The options of a suggested command that finds the same head.
+static const char *
+head_options(const shoal_run_t *run)
+{
+    return run->plan->head_options ? run->plan->head_options : "";
+}
+
 static void
 try_for_room(shoal_run_t *run, uint64_t now_ms)
 {
     if (now_ms >= run->room_until_ms) {
-        char next[768] = "make room and run it again";
+        char next[PATH_MAX + 768] = "make room and run it again";
         if (!run->local) {
             (void)snprintf(next, sizeof(next),
-                           "make room, then fetch it again: shoal job output %llu -o %.500s",
-                           (unsigned long long)run->result->job, shoal_output_path(run->output));
+                           "make room, then fetch it again: shoal job output %llu -o %.500s%s",
+                           (unsigned long long)run->result->job, shoal_output_path(run->output),
+                           head_options(run));
         }
         (void)shoal_fail(&run->result->status, SHOAL_LIMIT,
                          "cannot write \"%.200s\": the disk is "
@@ -90,8 +99,8 @@ fail_lost(shoal_run_t *run, uint64_t now_ms)
     } else if (result->job > 0 && !shoal_session_has_parted(run->session)) {
         (void)shoal_fail(&result->status, SHOAL_UNAVAILABLE,
                          "no answer from the head at %s for %llu s (is it stopped? shoal start "
-                         "--head); if it comes back, fetch the output: shoal job output %llu",
-                         where, seconds, (unsigned long long)result->job);
+                         "--head); if it comes back, fetch the output: shoal job output %llu%s",
+                         where, seconds, (unsigned long long)result->job, head_options(run));
     } else {
         (void)shoal_fail(&result->status, SHOAL_UNAVAILABLE,
                          "no answer from the head at %s for %llu s (is it stopped? shoal start "

@@ -63,6 +63,7 @@ follow(const shoal_retry_t *retry, shoal_slice_t spec, shoal_buffer_t *out)
     char name[64];
     shoal_run_plan_t plan = {
         .endpoint = retry->address->endpoint,
+        .head_options = retry->address->options,
         .join = shoal_address_join(retry->address),
         .spec = spec,
         .output = retry->output,
@@ -75,6 +76,7 @@ follow(const shoal_retry_t *retry, shoal_slice_t spec, shoal_buffer_t *out)
     (void)snprintf(name, sizeof(name), "dead letters of job %llu", (unsigned long long)retry->job);
     const shoal_summary_t summary = {
         .name = name,
+        .head_options = retry->address->options,
         .job = result.job,
         .report = result.report,
         .status = &result.status,

@@ -34,6 +34,7 @@
 typedef struct shoal_run_plan {
     const char *endpoint;     // of a running head; NULL: a private one
     const shoal_join_t *join; // the keys for it; NULL: none
+    const char *head_options; // that name it, for commands that are suggested; NULL: none
     shoal_local_plan_t local; // for a private one
     shoal_slice_t spec;       // SUBMIT's payload; empty: watch `job` instead
     uint64_t job;             // of a running head, to fetch its output

@@ -428,8 +428,9 @@ append_letters(const shoal_summary_t *summary, shoal_buffer_t *out)
     } else if (summary->is_private) {
         shoal_buffer_append_text(out, "; with -o FILE they are kept in FILE.letters.jsonl");
     } else {
-        shoal_buffer_append_format(out, "; see them: shoal dlq list %llu",
-                                   (unsigned long long)summary->job);
+        shoal_buffer_append_format(out, "; see them: shoal dlq list %llu%s",
+                                   (unsigned long long)summary->job,
+                                   summary->head_options ? summary->head_options : "");
     }
     shoal_buffer_append_byte(out, '\n');
     for (size_t i = 0;

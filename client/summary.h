@@ -33,6 +33,7 @@ typedef struct shoal_summary {
     uint64_t output_bytes;
     const char *letters_file; // with the dead letters of a private run, or NULL
     bool is_private;          // its head is gone, and what it kept with it
+    const char *head_options; // that name its head, for commands that are suggested; NULL: none
     unsigned workers_started; // of a private run; 0: they are not ours
     bool is_dry_run;
     bool is_resumed; // it was interrupted before

@@ -70,7 +70,8 @@ class Letters(EndToEnd):
         self.assertEqual(whole["records"]["failed"], 2)
         self.assertEqual(whole["dead_letters"]["total"], 2)
         self.assertNotIn(TOKEN, done.out + done.err)
-        self.assertIn("shoal dlq list 1", self.shoal("job", "get", "1", "--head", self.endpoint).out)
+        self.assertIn("shoal dlq list 1 --head %s\n" % self.endpoint,
+                      self.shoal("job", "get", "1", "--head", self.endpoint).out)
         found = self.letters()
         self.assertEqual([(one["letter"], one["kind"], one["name"], one["step"]) for one in found],
                          [(1, "record", "small.default.main.t001", "processor[0]"),
