@@ -424,10 +424,15 @@ wait_joined(background_t *it, int fd, shoal_status_t *status)
 static void
 tell_worker(const background_t *it, const char *slots, const char *endpoint)
 {
-    (void)printf("worker: process %ld with %s slot%s serves %s\n  log    %s\n  end    shoal "
-                 "stop%s%s\n",
+    char preset[SHOAL_ENDPOINT_MAX] = "";
+    shoal_status_t ignored = SHOAL_STATUS_INIT;
+    bool is_preset = shoal_endpoint_is_tcp(endpoint) || // and by a key of the client's own
+                     (shoal_endpoint_default(preset, &ignored) && strcmp(preset, endpoint) == 0);
+    (void)printf("worker: process %ld with %s slot%s serves %s\n  log    %s\n  drain  shoal drain "
+                 "%s%s%s\n  end    shoal stop%s%s\n",
                  (long)it->pid, slots, strcmp(slots, "1") == 0 ? "" : "s", endpoint, it->log_path,
-                 it->state_option, it->state_option[0] ? it->state : "");
+                 it->name, is_preset ? "" : " --head ", is_preset ? "" : endpoint, it->state_option,
+                 it->state_option[0] ? it->state : "");
 }
 
 // A worker of a head over TCP.

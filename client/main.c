@@ -238,10 +238,11 @@ static const shoal_command_t commands[] = {
      .run = shoal_command_status},
     {.name = "drain",
      .usage = "WORKER [OPTION]...",
-     .summary = "End a worker gently: what it has not started goes to others at once, what runs "
-                "may\nfinish. WORKER is its name, its id or the beginning of that.",
+     .summary = "End a worker gently. What it has not started goes to others at once, what runs "
+                "may\nfinish. WORKER is its name as in its log and status, its id or\nthe "
+                "beginning of that.",
      .arguments = drain_arguments,
-     .examples = "  shoal drain db-host-3:4711\n"
+     .examples = "  shoal drain worker-3d6b0ed1\n"
                  "  shoal drain 9f3c --drain-seconds 5\n",
      .words_min = 1,
      .words_max = 1,

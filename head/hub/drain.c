@@ -14,20 +14,41 @@ is_meant(const shoal_worker_t *worker, shoal_slice_t text)
             memcmp(text.ptr, worker->id, text.len) == 0);
 }
 
+// "worker-3d6b0ed1" of "HOST worker-3d6b0ed1": what its pid file and its log are called.
+static bool
+is_called(const shoal_worker_t *worker, shoal_slice_t text)
+{
+    const char *space = strrchr(worker->name, ' ');
+    return space && text.len > 0 && shoal_slice_is(text, space + 1);
+}
+
+typedef bool matches_fn(const shoal_worker_t *worker, shoal_slice_t text);
+
+// How many of the workers that are not lost match; one of them is in `found`.
+static size_t
+search(const shoal_registry_t *registry, matches_fn *matches, shoal_slice_t text,
+       shoal_worker_t **found)
+{
+    size_t count = 0;
+    for (int state = 0; state < SHOAL_WORKER_LOST; state++) {
+        shoal_worker_t *worker = shoal_registry_first(registry, (shoal_worker_state_t)state);
+        for (; worker; worker = worker->list_next) {
+            if (matches(worker, text)) {
+                *found = worker;
+                count++;
+            }
+        }
+    }
+    return count;
+}
+
 shoal_worker_t *
 shoal_drain_find(const shoal_registry_t *registry, shoal_slice_t text, shoal_status_t *status)
 {
     shoal_worker_t *found = shoal_registry_find(registry, text);
     size_t count = found && found->state != SHOAL_WORKER_LOST;
-    for (int state = 0; count == 0 && state < SHOAL_WORKER_LOST; state++) {
-        shoal_worker_t *worker = shoal_registry_first(registry, (shoal_worker_state_t)state);
-        for (; worker; worker = worker->list_next) {
-            if (is_meant(worker, text)) {
-                found = worker;
-                count++;
-            }
-        }
-    }
+    count = count > 0 ? count : search(registry, is_meant, text, &found);
+    count = count > 0 ? count : search(registry, is_called, text, &found);
     if (count == 1) {
         return found;
     }

@@ -15,7 +15,8 @@
 
 #define SHOAL_DRAIN_PREFIX_MIN 4 // characters of a worker's id that may stand for it
 
-// The worker that `text` means: its id, the beginning of one, or its name; NULL with the reason.
+// The worker that `text` means: its id, the beginning of one, its name, or that's last word;
+// NULL with the reason.
 //   SHOAL_NOT_FOUND  there is none, or it has gone
 //   SHOAL_INVALID    there are several
 shoal_worker_t *shoal_drain_find(const shoal_registry_t *registry, shoal_slice_t text,

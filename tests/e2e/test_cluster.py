@@ -117,9 +117,12 @@ class Commands(EndToEnd):
     def test_drain_ends_a_worker_and_its_supervisor(self):
         endpoint = self.started()
         for _ in range(2):
-            self.assert_exit(self.shoal("start", "--address", endpoint, "--slots", "1"), 0)
+            started = self.shoal("start", "--address", endpoint, "--slots", "1")
+            self.assert_exit(started, 0, "shoal drain worker-")
+        name = started.out.split("shoal drain ")[1].split()[0]
         status = json.loads(self.shoal("status", "--output", "json").out)
-        first, second = [worker["id"] for worker in status["workers"]]
+        second, = [w["id"] for w in status["workers"] if w["name"].endswith(" " + name)]
+        first, = [w["id"] for w in status["workers"] if w["id"] != second]
         before = len(processes_of(self.folder))
         done = self.shoal("drain", first, "--drain-seconds", "5", "--output", "json")
         self.assert_exit(done, 0)
@@ -129,7 +132,7 @@ class Commands(EndToEnd):
                    "the end of worker and supervisor")
         status = json.loads(self.shoal("status", "--output", "json").out)
         self.assertEqual([w["id"] for w in status["workers"] if w["state"] == "alive"], [second])
-        self.assert_exit(self.shoal("drain", second[:8]), 0, "has ended")
+        self.assert_exit(self.shoal("drain", name), 0, "has ended")
         self.assert_exit(self.shoal("drain", second), 1, "shoal status")
         self.assert_exit(self.shoal("drain"), 2)
 
