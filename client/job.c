@@ -190,8 +190,16 @@ job_stop(job_t *job, shoal_buffer_t *out, shoal_status_t *status)
         return false;
     }
     shoal_slice_t state = text_of(shoal_buffer_slice(&job->answer), "state");
-    shoal_buffer_append_format(out, "job %llu: %.*s\n", (unsigned long long)job->number,
-                               SHOAL_SLICE_ARGS(state));
+    if (shoal_slice_is(state, "PENDING") || shoal_slice_is(state, "RUNNING")) {
+        shoal_buffer_append_format(out,
+                                   "job %llu is asked to stop, and ends when its calls have "
+                                   "ended; to see it: shoal job get %llu%s\n",
+                                   (unsigned long long)job->number, (unsigned long long)job->number,
+                                   job->address.options);
+    } else {
+        shoal_buffer_append_format(out, "job %llu has ended: %.*s\n",
+                                   (unsigned long long)job->number, SHOAL_SLICE_ARGS(state));
+    }
     return true;
 }
 
