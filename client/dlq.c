@@ -263,8 +263,9 @@ drop(dlq_t *dlq, shoal_status_t *status)
            shoal_session_call(dlq->session, &message, SHOAL_SLICE_NONE,
                               &message.drop_letters.request, "drop", SHOAL_ASK_MS, &answer, status);
     if (done && dlq->letter_count > 0) {
-        shoal_buffer_append_format(&dlq->out, "job %llu: %zu dead letters dropped\n",
-                                   (unsigned long long)dlq->number, dlq->letter_count);
+        shoal_buffer_append_format(&dlq->out, "job %llu: %zu dead letter%s dropped\n",
+                                   (unsigned long long)dlq->number, dlq->letter_count,
+                                   dlq->letter_count == 1 ? "" : "s");
     } else if (done) {
         shoal_buffer_append_format(&dlq->out, "job %llu: all dead letters dropped\n",
                                    (unsigned long long)dlq->number);

@@ -124,10 +124,10 @@ append_runs(const job_t *job, shoal_buffer_t *out)
     shoal_cursor_t cursor = runs_of(job, &count);
     for (uint32_t i = 0; i < count && count > 1 && !cursor.is_bad; i++) {
         run_row_t row = next_run(&cursor);
-        shoal_buffer_append_format(out, "  %-11s run %llu: job %llu, %.*s, %llu records\n",
+        shoal_buffer_append_format(out, "  %-11s run %llu: job %llu, %.*s, %llu record%s\n",
                                    i == 0 ? "runs" : "", (unsigned long long)row.run,
                                    (unsigned long long)row.job, SHOAL_SLICE_ARGS(row.state),
-                                   (unsigned long long)row.records);
+                                   (unsigned long long)row.records, row.records == 1 ? "" : "s");
     }
 }
 

@@ -277,9 +277,9 @@ static const shoal_command_t commands[] = {
     {.name = "journal",
      .usage = "(check | dump) [DIR]",
      .summary =
-         "Look into the journal of a head that does not run: whether it and the records beside "
-         "it\nare whole (exit code 1: they are not), or all of it as lines of JSON. DIR is the "
-         "state\nfolder; default: that of shoal start.",
+         "Look into the journal of a head that does not run. check says whether it and the "
+         "records\nbeside it are whole (exit code 1: they are not), dump prints all of it as lines "
+         "of JSON.\nDIR is the state folder; default: that of shoal start.",
      .arguments = journal_arguments,
      .examples = "  shoal journal check\n"
                  "  shoal journal dump /var/lib/shoal | jq -c 'select(.job == 7)'\n",
