@@ -583,6 +583,12 @@ shoal_command_start(const shoal_arguments_t *arguments)
                          "worker, not both");
         return shoal_command_failed(&status);
     }
+    if (is_head && (shoal_arguments_has(arguments, "slots") ||
+                    shoal_arguments_has(arguments, "drain-seconds"))) {
+        (void)shoal_fail(&status, SHOAL_INVALID,
+                         "--slots and --drain-seconds are for a worker; a head runs no calls");
+        return shoal_command_failed(&status);
+    }
     bool done =
         shoal_arguments_choice(arguments, "log-level", "debug|info|warn|error", &status) &&
         shoal_state_directory(shoal_arguments_text(arguments, "state"), it.state, &status) &&

@@ -5,9 +5,11 @@
 // Design: it works on the head's key folder, on the head's host, as the head's user: who can write
 // there is who decides. The head follows the folder by itself.
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "client/commands.h"
 #include "client/keyring.h"
@@ -138,6 +140,9 @@ key_list(key_command_t *key, shoal_status_t *status)
 {
     shoal_allowed_t *allowed = NULL;
     shoal_buffer_t out = SHOAL_BUFFER_INIT;
+    if (shoal_arguments_has(key->arguments, "keys") && access(key->folder, F_OK) != 0) {
+        return shoal_fail_errno(status, errno, "cannot read the keys in %s", key->folder);
+    }
     if (!shoal_allowed_read(key->folder, &allowed, status)) {
         return false;
     }

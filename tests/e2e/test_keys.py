@@ -99,6 +99,8 @@ class Keys(EndToEnd):
 
     def test_what_is_no_endpoint_is_wrong_usage(self):
         self.assert_exit(self.shoal("start", "--head", "--listen", "foo"), 2, "foo")
+        self.assert_exit(self.shoal("start", "--head", "--slots", "3"), 2, "for a worker")
+        self.assert_exit(self.shoal("key", "list", "--keys", self.path("nope")), 1, "nope")
 
     #
     def test_no_secret_is_in_arguments_environment_or_logs(self):
