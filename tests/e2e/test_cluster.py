@@ -11,7 +11,7 @@ from case import EndToEnd, ROOT, processes_of, program, wait_until
 
 sys.path.insert(0, os.path.join(ROOT, "tests", "proto", "python"))
 
-from shoal_wire import Client  # noqa: E402
+from shoal_wire import Client, Worker  # noqa: E402
 
 
 class Commands(EndToEnd):
@@ -113,6 +113,17 @@ class Commands(EndToEnd):
         self.assertIn(done.status, (1, 2), done)
         self.assertNotEqual(done.err.strip(), "")
 
+
+    def test_a_stop_says_what_it_has_done(self):
+        endpoint = self.started()
+        with Client(endpoint, id="c") as client, Worker(endpoint, id="w") as worker:
+            job = str(client.submit({"name": "x", "class": "pipeline", "args": {}}, "x"))
+            call = worker.call("check")
+            done = self.shoal("job", "stop", job)
+            self.assert_exit(done, 0, "job %s is asked to stop" % job, "shoal job get " + job)
+            worker.answer(call)
+            wait_until(lambda: "STOPPED" in self.shoal("job", "get", job).out, 10, "its end")
+            self.assert_exit(self.shoal("job", "stop", job), 0, "has ended already: STOPPED")
 
     def test_drain_ends_a_worker_and_its_supervisor(self):
         endpoint = self.started()
