@@ -153,10 +153,12 @@ append_numbers(const shoal_report_t *report, shoal_buffer_t *out)
     char total[SHOAL_TEXT_SIZE];
     char records[SHOAL_TEXT_SIZE];
     char rate[SHOAL_TEXT_SIZE];
+    uint64_t come = report->records.total + report->records.arriving;
+    bool is_one_shard = report->shards.total == 1 && !report->is_discovering;
     shoal_buffer_append_format(
-        out, "%s of %s%s shards, %s records, %s/s", shoal_text_count(report->shards.done, done),
+        out, "%s of %s%s shard%s, %s record%s, %s/s", shoal_text_count(report->shards.done, done),
         shoal_text_count(report->shards.total, total), report->is_discovering ? "+" : "",
-        shoal_text_count(report->records.total + report->records.arriving, records),
+        is_one_shard ? "" : "s", shoal_text_count(come, records), come == 1 ? "" : "s",
         shoal_text_count((uint64_t)(shoal_report_rate(report) + 0.5), rate));
     if (report->shards.dead > 0) {
         shoal_buffer_append_format(out, ", %llu dead", (unsigned long long)report->shards.dead);
