@@ -105,6 +105,15 @@ shard_of(const world_t *world, uint32_t index)
     return world->job->backlog ? shoal_backlog_at(world->job->backlog, index) : NULL;
 }
 
+// The state of a shard that must be there.
+static int
+state_of(const world_t *world, uint32_t index)
+{
+    const shoal_shard_t *shard = shard_of(world, index);
+    CHECK(shard);
+    return shard ? shard->state : -1;
+}
+
 static void
 result(world_t *world, uint32_t shard, uint64_t attempt, shoal_outcome_t outcome,
        shoal_error_class_t error_class)
@@ -285,9 +294,9 @@ discover(world_t *world)
     CHECK(batch(world, SHOAL_SHARD_DISCOVER, 1, 0, shoal_buffer_slice(&items)));
     shoal_buffer_fini(&items);
     dispatch(world);
-    CHECK(shard_of(world, PREPARE)->state == SHOAL_SHARD_RUNNING);
-    CHECK(shard_of(world, LOOKED_AT)->state == SHOAL_SHARD_WAITING);
-    CHECK(shard_of(world, OTHER)->state == SHOAL_SHARD_RUNNING);
+    CHECK(state_of(world, PREPARE) == SHOAL_SHARD_RUNNING);
+    CHECK(state_of(world, LOOKED_AT) == SHOAL_SHARD_WAITING);
+    CHECK(state_of(world, OTHER) == SHOAL_SHARD_RUNNING);
 }
 
 // ---- a shard
@@ -388,13 +397,13 @@ each_state_of_a_shard_meets_each_event(void)
             world_t world;
             world_open(&world);
             shard_bring(&world, (shoal_shard_state_t)state);
-            CHECK(shard_of(&world, LOOKED_AT)->state == state);
+            CHECK(state_of(&world, LOOKED_AT) == state);
             shard_happen(&world, (shard_event_t)event);
+            int now = state_of(&world, LOOKED_AT);
             const shoal_shard_t *shard = shard_of(&world, LOOKED_AT);
-            CHECK(shard &&
-                  (shard->state == SHOAL_SHARD_RUNNING) == (shard->live != SHOAL_SHARD_NONE));
+            CHECK(shard && (now == SHOAL_SHARD_RUNNING) == (shard->live != SHOAL_SHARD_NONE));
             len += snprintf(row + len, sizeof(row) - (size_t)len, " %s |",
-                            shard->state == state ? "" : shoal_shard_state_name(shard->state));
+                            now == state ? "" : shoal_shard_state_name(now));
             shoal_cluster_destroy(&world.cluster);
         }
         CHECK_SAYS(section, row);
