@@ -16,6 +16,7 @@ typedef enum field_kind {
     FIELD_WORD, // 32 bits
     FIELD_TEXT,
     FIELD_BYTES,
+    FIELD_MORE, // bytes that an older entry ends before, as one does that has none
 } field_kind_t;
 
 typedef struct field {
@@ -40,10 +41,15 @@ typedef struct field {
         FIELD_BYTES, offsetof(shoal_entry_t, field)                                                \
     }
 
-// What follows the kind.
+#define MORE(field)                                                                                \
+    {                                                                                              \
+        FIELD_MORE, offsetof(shoal_entry_t, field)                                                 \
+    }
+
+// What follows the kind. MORE can only be the last.
 // clang-format off
 static const field_t shapes[SHOAL_ENTRY_KIND_END][FIELDS_MAX + 1] = {
-    [SHOAL_ENTRY_WORKER]  = {UINT(worker), TEXT(id), UINT(incarnation), TEXT(name)},
+    [SHOAL_ENTRY_WORKER]  = {UINT(worker), TEXT(id), UINT(incarnation), TEXT(name), MORE(bytes)},
     [SHOAL_ENTRY_BEGUN]   = {UINT(at_ms)},
     [SHOAL_ENTRY_START]   = {WORD(shard), WORD(attempt), UINT(worker)},
     [SHOAL_ENTRY_ITEMS]   = {WORD(attempt), BYTES(bytes)},
@@ -56,11 +62,12 @@ static const field_t shapes[SHOAL_ENTRY_KIND_END][FIELDS_MAX + 1] = {
 };
 // clang-format on
 
+// Elements behind the kind, of an entry with MORE or one without.
 static uint32_t
-shape_length(const field_t *shape)
+shape_length(const field_t *shape, bool has_more)
 {
     uint32_t count = 0;
-    while (shape[count].kind != FIELD_NONE) {
+    while (shape[count].kind != FIELD_NONE && (has_more || shape[count].kind != FIELD_MORE)) {
         count++;
     }
     return count;
@@ -71,9 +78,10 @@ shoal_entry_write(shoal_buffer_t *out, const shoal_entry_t *entry)
 {
     assert(entry->kind > 0 && entry->kind < SHOAL_ENTRY_KIND_END);
     const field_t *shape = shapes[entry->kind];
-    shoal_write_array(out, 1 + shape_length(shape));
+    uint32_t length = shape_length(shape, entry->bytes.len > 0);
+    shoal_write_array(out, 1 + length);
     shoal_write_uint(out, (uint64_t)entry->kind);
-    for (; shape->kind != FIELD_NONE; shape++) {
+    for (; length > 0; shape++, length--) {
         const char *at = (const char *)entry + shape->at;
         uint64_t number = 0;
         shoal_slice_t slice = SHOAL_SLICE_NONE;
@@ -122,11 +130,11 @@ shoal_entry_read(shoal_slice_t log, size_t *at, shoal_entry_t *ret_entry, shoal_
     }
     const field_t *shape = shapes[kind];
     shoal_entry_t entry = {.kind = (shoal_entry_kind_t)kind};
-    if (count != 1 + shape_length(shape)) {
+    if (count != 1 + shape_length(shape, true) && count != 1 + shape_length(shape, false)) {
         return shoal_fail(status, SHOAL_IO, "the entry %s at byte %zu has %u elements",
                           shoal_entry_name((int)kind), *at, count);
     }
-    for (; shape->kind != FIELD_NONE && !cursor.is_bad; shape++) {
+    for (; count > 1 && !cursor.is_bad; shape++, count--) {
         field_read(&cursor, shape, &entry);
     }
     if (cursor.is_bad) {

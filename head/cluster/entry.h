@@ -52,7 +52,8 @@ typedef struct shoal_entry {
     shoal_slice_t name;
     shoal_slice_t text;
     shoal_slice_t key;   // CRASHED: how the process ended, without who and how often
-    shoal_slice_t bytes; // ITEMS, DONE: msgpack as it came; RUN: shoal_run_open()
+    shoal_slice_t bytes; // ITEMS, DONE: msgpack as it came; RUN: shoal_run_open();
+                         // WORKER: the key that it came with, or none
 } shoal_entry_t;
 
 void shoal_entry_write(shoal_buffer_t *out, const shoal_entry_t *entry);

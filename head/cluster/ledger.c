@@ -150,7 +150,8 @@ shoal_ledger_start(shoal_ledger_t *ledger, shoal_page_t *page, uint32_t shard, u
                              .worker = worker->number,
                              .id = shoal_slice_of(worker->id),
                              .incarnation = worker->incarnation,
-                             .name = shoal_slice_of(worker->name)};
+                             .name = shoal_slice_of(worker->name),
+                             .bytes = worker->key};
         shoal_ledger_add(ledger, page, &who);
     }
     shoal_entry_t entry = {

@@ -71,6 +71,7 @@ typedef struct shoal_ledger_worker {
     uint64_t incarnation;
     const char *id;
     const char *name;
+    shoal_slice_t key; // that it came with, or none
 } shoal_ledger_worker_t;
 void shoal_ledger_start(shoal_ledger_t *ledger, shoal_page_t *page, uint32_t shard,
                         uint32_t attempt, const shoal_ledger_worker_t *worker);

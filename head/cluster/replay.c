@@ -22,6 +22,8 @@
 // A worker that the log names.
 typedef struct who {
     uint64_t incarnation;
+    bool has_key;
+    shoal_key_t key; // that it came with
     char id[SHOAL_WORKER_ID_MAX + 1];
     char name[SHOAL_WORKER_NAME_MAX + 1];
     char label[SHOAL_WORKER_LABEL_MAX + 1];
@@ -184,8 +186,9 @@ static bool
 apply_worker(story_t *story, const shoal_entry_t *entry, shoal_status_t *status)
 {
     if (entry->worker >= WORKER_NUMBERS_MAX || entry->id.len > SHOAL_WORKER_ID_MAX ||
-        entry->name.len > SHOAL_WORKER_NAME_MAX) {
-        return shoal_fail(status, SHOAL_IO, "its worker's number, id or name is out of range");
+        entry->name.len > SHOAL_WORKER_NAME_MAX ||
+        (entry->bytes.len > 0 && entry->bytes.len != SHOAL_KEY_BYTES)) {
+        return shoal_fail(status, SHOAL_IO, "its worker's number, id, name or key is out of range");
     }
     if (entry->worker >= story->who_of_size) {
         size_t size = story->who_of_size ? story->who_of_size : 64;
@@ -203,7 +206,10 @@ apply_worker(story_t *story, const shoal_entry_t *entry, shoal_status_t *status)
         story->whos = shoal_realloc(story->whos, story->who_size * sizeof(*story->whos));
     }
     who_t *who = &story->whos[story->who_count];
-    who->incarnation = entry->incarnation;
+    *who = (who_t){.incarnation = entry->incarnation, .has_key = entry->bytes.len > 0};
+    if (who->has_key) {
+        memcpy(who->key.bytes, entry->bytes.ptr, SHOAL_KEY_BYTES);
+    }
     (void)snprintf(who->id, sizeof(who->id), "%.*s", SHOAL_SLICE_ARGS(entry->id));
     (void)snprintf(who->name, sizeof(who->name), "%.*s", SHOAL_SLICE_ARGS(entry->name));
     shoal_worker_label(who->id, who->name, who->label);
@@ -536,6 +542,8 @@ worker_restore(shoal_replay_t *replay, const who_t *who, uint64_t now_ms)
     }
     (void)shoal_worker_raise(cluster->registry, worker, SHOAL_WORKER_ON_CUT);
     worker->number = ++cluster->worker_numbers;
+    worker->has_key = who->has_key;
+    worker->proven = who->key;
     worker->heard_ms =
         now_ms + (cluster->config.grace_ms ? cluster->config.grace_ms : cluster->config.lease_ms);
     return worker;

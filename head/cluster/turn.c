@@ -106,7 +106,11 @@ start_note(shoal_cluster_t *cluster, shoal_attempt_t *attempt, uint64_t now_ms)
         shoal_ledger_add(cluster->ledger, &job->page, &begun);
         shoal_cluster_changed(cluster, job, true);
     }
-    shoal_ledger_worker_t who = {worker->number, worker->incarnation, worker->id, worker->name};
+    shoal_ledger_worker_t who = {worker->number, worker->incarnation, worker->id, worker->name,
+                                 SHOAL_SLICE_NONE};
+    if (worker->has_key) {
+        who.key = (shoal_slice_t){(const char *)worker->proven.bytes, SHOAL_KEY_BYTES};
+    }
     shoal_ledger_start(cluster->ledger, &job->page, attempt->shard, attempt->number, &who);
 }
 

@@ -62,8 +62,8 @@ a_worker_is_told_of_once_in_each_log(void)
     shoal_ledger_t *ledger = shoal_ledger_new(&sink);
     shoal_page_t one = {.job = 1};
     shoal_page_t two = {.job = 2};
-    const shoal_ledger_worker_t near = {1, 5, "near", ""};
-    const shoal_ledger_worker_t far = {1000, 5, "far", ""};
+    const shoal_ledger_worker_t near = {1, 5, "near", "", SHOAL_SLICE_NONE};
+    const shoal_ledger_worker_t far = {1000, 5, "far", "", SHOAL_SLICE_NONE};
     shoal_ledger_start(ledger, &one, 3, 1, &near);
     shoal_ledger_start(ledger, &one, 4, 1, &far);
     shoal_ledger_start(ledger, &one, 5, 1, &near);

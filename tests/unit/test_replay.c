@@ -875,6 +875,7 @@ impossible_entries_are_refused(void)
         {.kind = SHOAL_ENTRY_ITEMS, .attempt = 1, .bytes = {"\x80", 1}},
         {.kind = SHOAL_ENTRY_CRASHED, .shard = 99},
         {.kind = SHOAL_ENTRY_WORKER, .worker = UINT64_MAX, .id = {"w", 1}},
+        {.kind = SHOAL_ENTRY_WORKER, .worker = 2, .id = {"w", 1}, .bytes = {"no key", 6}},
     };
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         world_t world = {0};

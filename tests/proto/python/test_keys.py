@@ -150,6 +150,30 @@ class KeysTest(ShoalTest):
         self.assertTrue(again.is_dropped())
         self.keep(Worker(self.the_head.endpoint, id="a", incarnation=3, curve=other.curve()))
 
+    #
+    def test_a_workers_id_is_its_keys_over_a_restart(self):
+        mine, other = self.keys.add("worker", "mine"), self.keys.add("worker", "other")
+        owner = self.keys.add("client", "owner")
+        self.settle()
+        worker = self.keep(Worker(self.the_head.endpoint, id="a", curve=mine.curve()))
+        self.keep(Client(self.the_head.endpoint, id="c", curve=owner.curve())).submit(spec(), "job")
+        worker.result(worker.call("check"), detail={"collected": True})
+        worker.call("discover")
+        wait_until(lambda: worker.is_answered() and not worker.kept, 10, "what it was to be safe")
+        self.the_head.kill()
+        for peer in self.peers:
+            peer.close()
+        self.the_head = self.head("--keys", self.keys.path, listen="tcp://127.0.0.1:*")
+        self.beside = self.keep(Client(self.the_head.endpoint, id="beside",
+                                       curve=self.watcher.curve()))
+        self.assertEqual([w["id"] for w in self.beside.ask("workers")], ["a"])
+        thief = self.peer(other)
+        thief.send("HELLO", role="worker", id="a", slots=1, window=1, classes=["pipeline"])
+        self.assertEqual(thief.expect("ERROR", closing=True).code, DENIED)
+        again = self.keep(Worker(self.the_head.endpoint, id="a", incarnation=2,
+                                 curve=mine.curve()))
+        self.assertTrue(again.is_answered())
+
     #
     def test_a_revoked_key_ends_its_connections_and_no_other(self):
         mine = self.keys.add("worker", "mine")
