@@ -54,6 +54,8 @@ class Restart(EndToEnd):
         head = self.start_head()
         self.worker(head.endpoint, "--slots", "2")
         for run in self.run_through():
+            wait_until(lambda: "JOB-ACCEPTED" in self.the_head.log() or
+                       run.poll() is not None, 20)  # a head that is away at the first dial is an error
             for _ in range(3):
                 size = os.path.getsize(self.the_head.log_path)
                 wait_until(lambda: os.path.getsize(self.the_head.log_path) > size or
