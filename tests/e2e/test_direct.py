@@ -41,8 +41,12 @@ class Direct(EndToEnd):
         return [(int(pid), int(ms), name.strip()) for pid, ms, name in lines]
 
     def child_of(self, worker):
-        with open("/proc/%d/task/%d/children" % ((worker.process.pid,) * 2)) as file:
-            return int(file.read().split()[0])
+        """The process that the worker's supervisor has started, once it has."""
+        def children():
+            with open("/proc/%d/task/%d/children" % ((worker.process.pid,) * 2)) as file:
+                return file.read().split()
+        wait_until(children, 20, "a worker below its supervisor")
+        return int(children()[0])
 
     def start_job(self, tables=60):
         head = self.head("--lease-ms", str(LEASE_MS), "--heartbeat-ms", "100",
