@@ -206,7 +206,7 @@ name_of(const char *workflow, char name[NAME_BYTES_MAX + 1])
     const char *slash = strrchr(workflow, '/');
     const char *from = slash && slash[1] ? slash + 1 : workflow;
     size_t len = 0;
-    for (; from[len] && len < NAME_BYTES_MAX; len++) {
+    for (; len < NAME_BYTES_MAX && from[len]; len++) {
         bool is_plain = (from[len] >= 'a' && from[len] <= 'z') ||
                         (from[len] >= 'A' && from[len] <= 'Z') ||
                         (from[len] >= '0' && from[len] <= '9') || from[len] == '-' ||
