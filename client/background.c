@@ -6,6 +6,7 @@
 // and, of a head, its endpoint, and NAME.log. The pid file is locked (flock) by a descriptor that the process inherits, so the
 // lock lives exactly as long as the process does: a pid is believed only while its file is locked.
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -424,6 +425,7 @@ wait_joined(background_t *it, int fd, shoal_status_t *status)
 static void
 tell_worker(const background_t *it, const char *slots, const char *endpoint)
 {
+    assert(endpoint);
     char preset[SHOAL_ENDPOINT_MAX] = "";
     shoal_status_t ignored = SHOAL_STATUS_INIT;
     bool is_preset = shoal_endpoint_is_tcp(endpoint) || // and by a key of the client's own

@@ -150,6 +150,7 @@ shoal_mail_check(const shoal_job_t *job, const shoal_attempt_t *attempt, shoal_s
                           (unsigned long long)attempt->letter_count, (unsigned long long)count);
     }
     // Each of them grows by what the head knows of its shard: estimated, the store checks again.
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): the job is ours, and only read here
     return shoal_letters_fit(shoal_job_letters((shoal_job_t *)(uintptr_t)job), count,
                              attempt->letters->len, status);
 }
@@ -247,6 +248,7 @@ letter_take(committing_t *committing, const arrived_t *arrived)
     shoal_buffer_append_slice(&committing->scratch, committing->tries);
     committing->last.why = &why;
     shoal_try_write(&committing->last, &committing->scratch);
+    committing->last.why = NULL; // it ends with this call
     facts.tries = shoal_buffer_slice(&committing->scratch);
     facts.try_count = committing->try_count + 1;
     shoal_letter_t *known =

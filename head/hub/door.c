@@ -222,10 +222,10 @@ static uint64_t
 process_bytes(const shoal_doors_t *doors)
 {
     char text[128] = "";
-    unsigned long long all = 0;
-    unsigned long long resident = 0;
     ssize_t len = doors->memory_fd < 0 ? 0 : pread(doors->memory_fd, text, sizeof(text) - 1, 0);
-    if (len <= 0 || sscanf(text, "%llu %llu", &all, &resident) != 2) {
+    const char *second = len > 0 ? strchr(text, ' ') : NULL; // pages: all, resident, ...
+    uint64_t resident = second ? strtoull(second, NULL, 10) : 0;
+    if (resident == 0) {
         return UINT64_MAX; // not known: look at everybody each time
     }
     return resident * (uint64_t)sysconf(_SC_PAGESIZE);

@@ -5,6 +5,7 @@
 // Workers whose results are not durable yet stand in a list in the order of what they wait for, and
 // so do the answers to clients. Each turn looks at their heads only.
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "head/hub/hub_parts.h"
@@ -165,6 +166,7 @@ shoal_hub_accept(shoal_hub_t *hub, shoal_peer_t *peer, uint64_t request, uint64_
     const shoal_promise_t *last =
         promises->end > promises->first ? &promises->list[promises->end - 1] : NULL;
     lsn = last && last->lsn > lsn ? last->lsn : lsn; // so that they stay in order
+    assert(promises->list);                          // it has grown, if it had no room
     promises->list[promises->end++] = (shoal_promise_t){lsn, request, job, peer->key};
     return true;
 }
